@@ -1,5 +1,5 @@
 /*
- * The least cost of a job, for jobs that no plain tool does:
+ * Measures the least cost of jobs that no plain tool does:
  *
  *   floor containers ROOT ID MOUNT_ID COUNT
  *     Creates, mounts, unmounts and removes containers like the one in the store ROOT that has the id ID and

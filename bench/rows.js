@@ -1,6 +1,7 @@
 /**
- * The rows of the table. Each job is measured with the daemons and with its least cost on this machine. A row
- * is a function of the input and the number of runs, so a new job is a new function here.
+ * The rows of the table. Each job is measured with layerstack, with dockerd and podman, and with the floor:
+ * its least cost on this machine. A row is a function of the input and the number of runs, so a new job is a
+ * new function here.
  */
 import { exportTree, save } from './rows/archives.js';
 import { commit, diff } from './rows/changes.js';

@@ -1,8 +1,8 @@
 /**
  * npm run bench:service [-- ARCHIVE]: measures how quickly the service answers `_ping` during loads, and its
  * memory: idle, with a thousand idle connections, with one load, with 24 concurrent loads, and while a client
- * does not read the archive that it requested. With each ping another one goes to an empty Node server in its
- * own process, which shows the delays of the machine itself.
+ * does not read the archive that it requested. With each ping another one goes to a bare Node server in a
+ * process of its own, which shows the delays of the machine itself.
  *
  *   --loads N     number of concurrent loads in the last row (default 24)
  */
@@ -97,7 +97,7 @@ function connected(socket) {
   });
 }
 
-/** Requests an archive of all images and reads nothing of it. */
+/** Requests an archive of all images and does not read it. */
 async function unread(socketPath) {
   const [image] = JSON.parse(await ask(socketPath, 'GET', '/images/json'));
   const connection = await connected(socketPath);

@@ -52,7 +52,7 @@ async function join(input, options, constants = {}) {
   for (const { fileName, imports, dynamicImports } of output)
     for (const imported of [...imports, ...dynamicImports])
       if (!files.has(imported) && !EXTERNAL.test(imported))
-        throw new Error(`${fileName} imports ${imported}, which is nowhere`);
+        throw new Error(`${fileName} imports ${imported}, which does not exist`);
 }
 
 /** Returns the part that a module belongs to: the first one that loads it. */

@@ -1,6 +1,7 @@
 /**
- * `npm run lint:native` checks the C++: its format with clang-format, and with clang-tidy for bugs. It leaves a tool out, and
- * says so, if it is not installed. The addon must have been built: the build knows where Node's headers are.
+ * `npm run lint:native` checks the C++: its format with clang-format, and its code with clang-tidy. It skips
+ * a tool that is not installed, and says so. Build the addon first: the build records where Node's headers
+ * are.
  */
 import { spawn } from 'node:child_process';
 import console from 'node:console';
@@ -20,8 +21,8 @@ function nodeHeaders() {
 }
 
 /**
- * Whether the tool is content, or not there. What it writes to standard error is shown only if it is not content:
- * clang-tidy counts there what it has not reported.
+ * Returns whether the tool finds no faults, or is not installed. Its standard error is shown only if it finds
+ * faults, because clang-tidy also counts suppressed warnings there.
  */
 function run(tool, args) {
   return new Promise((resolve, reject) => {

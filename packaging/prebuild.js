@@ -1,8 +1,8 @@
 /**
  * `npm run prebuild` builds the addon for common machines,
- * `prebuilds/linux-{x64,arm64}/layerstack.glibc.node`. It includes the C++ library, and needs a C library
- * with no more than glibc 2.28 has (RHEL 8, Debian 10). The addon of the other processor is built if a cross
- * compiler for it is installed. Each is built in a directory of its own, `build/prebuild/linux-*`.
+ * `prebuilds/linux-{x64,arm64}/layerstack.glibc.node`. The addon includes the C++ library, and runs with
+ * glibc 2.28 (RHEL 8, Debian 10) or later. The addon of the other processor is built if a cross compiler for
+ * it is installed. Each is built in a directory of its own, `build/prebuild/linux-*`.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

@@ -19,10 +19,11 @@ const CLASSES = [
   { name: 'Containers', file: 'containers.ts', instance: 'store.containers' },
   { name: 'Registry', file: 'registry.ts', instance: 'store.registry' },
   { name: 'StoreRegistry', file: 'registry.ts', instance: 'store.registry' },
+  { name: 'Snapshots', file: 'snapshots.ts', instance: 'store.snapshots' },
   { name: 'Archives', file: 'archives.ts', instance: 'store.archives' },
   { name: 'OpenArchive', file: 'archives.ts', instance: 'archive' },
 ];
-/** What users call without an object. */
+/** Functions that users call without an object. */
 const FUNCTIONS = [{ name: 'openArchive', file: 'archives.ts' }];
 
 /** Returns the texts of the files of src/app/signatures, by name, as the sources are now. */
@@ -172,7 +173,7 @@ class Shapes {
     if (known !== undefined) return known;
     const name = this.#nameOf(type);
     this.#names.set(type, name);
-    // Entered before its keys, for types that lead back to themselves.
+    // Entered before its keys, because a type may refer to itself.
     const shape = (this.objects[name] = {});
     const members = this.#checker
       .getPropertiesOfType(type)

@@ -6,8 +6,11 @@
 export { openArchive } from './app/archives.ts';
 export type { Archives } from './app/archives.ts';
 export type { OpenArchive } from './app/open-archive.ts';
+export type { ForkSource, ListSnapshotsOptions, SnapshotRef, Snapshots } from './app/snapshots.ts';
+export type { Snapshot, SnapshotSize } from './snapshot/snapshot.ts';
+export type { ForkOptions, RollbackOptions, SnapshotOptions } from './snapshot/store.ts';
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
-export type { DiskUsage, OpenOptions } from './app/layerstack.ts';
+export type { DiskUsage, OpenOptions, SnapshotUsage } from './app/layerstack.ts';
 export type { Images } from './app/images.ts';
 export type { Containers, NewContainer } from './app/containers.ts';
 export type { ContainerRef } from './app/container-contents.ts';
@@ -15,7 +18,13 @@ export type { StoreRegistry } from './app/store-registry.ts';
 export { Registry } from './app/registry.ts';
 export type { RegistryOptions } from './app/registry.ts';
 export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
-export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
+export type {
+  ContainerAction,
+  ImageAction,
+  SnapshotAction,
+  StoreEvent,
+  StoreListener,
+} from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
 export type { FsckOptions } from './app/fsck.ts';
 export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';

@@ -1,7 +1,7 @@
 /**
  * The row of `push`: pushes the image to an empty registry on loopback. The notes below the table have the
- * size of the blobs, and the time of a second push, which has nothing to send. Each run has its own registry
- * and a repository without earlier pushes.
+ * sizes of the blobs, and the time of a second push, which sends nothing. Each run has its own registry and a
+ * repository without earlier pushes.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -67,6 +67,6 @@ export async function rmi(input, count) {
   };
   return [
     { job: '`rmi` returns (store open)', budgetMs: 50, layerstack: returned, ...others },
-    { job: '`rmi`, all bytes gone', budget: 1, layerstack: deleted, ...others },
+    { job: '`rmi`, all bytes deleted', budget: 1, layerstack: deleted, ...others },
   ];
 }

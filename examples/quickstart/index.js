@@ -1,7 +1,7 @@
 /**
  * The tour: `npm run quickstart`, or `npm run quickstart -- IMAGE.tar` with an archive of your own.
  * Everything happens in a scratch directory and through the `layerstack` command, so you can type each line
- * again. At the end nothing is left.
+ * again. The tour leaves nothing behind.
  *
  * The house shows how OverlayFS works: `material` brings bad concrete and rebar, `material2` lays good
  * concrete over it and adds marble, and the container `build` adds a frame and takes the marble away.
@@ -65,21 +65,23 @@ async function tour(archive) {
   layerstack('create', '--name', 'build', image);
   output(layerstack('containers'));
 
-  step('Mounted', 'The layers as one file system: the upper one wins.');
+  step('Mounted', 'All layers appear as one file system. The upper layer wins.');
   const merged = layerstack('mount', 'build').trim();
   const doomed = archive ? someFile(merged) : 'house/marble';
   if (archive) output(readdirSync(merged).join('  '));
   else console.log(listing(join(merged, 'house')));
   if (!archive)
     console.log(
-      dim('concrete comes from material2, which hides the bad one; rebar comes from material, below.'),
+      dim(
+        'concrete comes from material2, which hides the bad concrete; rebar comes from material, below it.',
+      ),
     );
 
   step('Building', `Now write in it: add ${green('house/frame')}${doomed ? `, remove ${red(doomed)}` : ''}.`);
   addFrame(merged);
   if (doomed) unlinkSync(join(merged, doomed));
   const upper = inspect('build').GraphDriver.Data.UpperDir;
-  console.log(`What the container's own layer holds ${dim(upper)}`);
+  console.log(`The content of the container's own layer ${dim(upper)}`);
   console.log(listing(upper));
   console.log(
     dim('The layers below are unchanged: other containers of this image still see all their files.'),

@@ -10,17 +10,17 @@ namespace layerstack {
 
 namespace {
 
-constexpr size_t kWindow = size_t{32} << 10;  // as far as deflate looks back
+constexpr size_t kWindow = size_t{32} << 10;  // deflate looks back this far
 constexpr size_t kGrowth = size_t{64} << 10;
 constexpr size_t kGzipBlock = size_t{256} << 10;
 
 void CheckLevel(int level, int most, const char* name) {
   if (level >= 1 && level <= most) return;
-  ThrowInput("ERR_INVALID_ARGUMENT", "there is no " + std::string(name) + " level " + std::to_string(level) +
+  ThrowInput("ERR_INVALID_ARGUMENT", std::string(name) + " does not have the level " + std::to_string(level) +
                                          ": use 1 (fastest) to " + std::to_string(most) + " (smallest)");
 }
 
-// Makes room behind the bytes of `out` and returns where it starts.
+// Makes room behind the bytes of `out` and returns where the room starts.
 char* Grow(std::string& out) {
   const size_t size = out.size();
   out.resize(size + kGrowth);
@@ -97,7 +97,7 @@ class ZlibBlocks final : public BlockCodec {
   int level_;
 };
 
-// libdeflate keeps nothing between two buffers, so every block is a member of its own.
+// libdeflate keeps no state between two buffers, so every block is a member of its own.
 class LibdeflateBlocks final : public BlockCodec {
  public:
   explicit LibdeflateBlocks(int level) : level_(level) {

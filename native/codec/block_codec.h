@@ -15,9 +15,9 @@
 
 namespace layerstack {
 
-// The encoder of gzip: libdeflate writes many members, zlib writes one.
+// The encoder of gzip. libdeflate writes many members, and zlib writes one.
 enum class GzipEncoder { kLibdeflate, kZlib };
-// libdeflate if the system has it.
+// Returns libdeflate if the system has it.
 GzipEncoder BestGzipEncoder();
 
 class BlockCodec {

@@ -16,7 +16,7 @@ constexpr uint64_t kPolynomial = 0xD800000000000000;  // bit i is the coefficien
 // v * x mod P
 constexpr uint64_t TimesX(uint64_t v) { return (v >> 1) ^ ((v & 1) ? kPolynomial : 0); }
 
-// kTables[k][b]: what byte b, with k bytes of zeros behind it, does to the state.
+// kTables[k][b]: the change of the state by byte b with k bytes of zeros behind it.
 using Tables = std::array<std::array<uint64_t, 256>, 8>;
 constexpr Tables MakeTables() {
   Tables tables{};

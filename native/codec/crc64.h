@@ -1,6 +1,6 @@
 // CRC-64 as tar-split stores it for every file: ISO polynomial (reflected 0xD800000000000000), initial value
-// and final XOR all ones, bytes big-endian. It runs over every byte of every layer, so there are two ways to
-// the same sum: carry-less multiplication if the processor has it, else tables.
+// and final XOR all ones, bytes big-endian. It runs over every byte of every layer, so it has two
+// implementations: carry-less multiplication if the processor has it, else tables.
 #pragma once
 
 #include <array>
@@ -20,7 +20,8 @@ class Crc64 {
   uint64_t state_ = ~uint64_t{0};
 };
 
-// The two ways, on the running (inverted) state. Update takes the faster one that the processor has.
+// The two implementations, on the running (inverted) state. Update takes the faster one that the processor
+// has.
 uint64_t Crc64Tables(uint64_t state, const uint8_t* data, size_t length);
 bool HasCrc64Multiply();
 uint64_t Crc64Multiply(uint64_t state, const uint8_t* data, size_t length);  // only if HasCrc64Multiply()

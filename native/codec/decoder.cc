@@ -121,7 +121,7 @@ size_t StreamDecoder::Output(char* buffer, size_t room) {
   if (ended_ && position_ == input_.size() && !held_back_) {
     if (boundary_) {
       done_ = true;
-    } else if (filled == 0 && room > 0) {  // after what there was has been taken
+    } else if (filled == 0 && room > 0) {  // all earlier output was taken
       ThrowInput("ERR_LAYER_TRUNCATED", "the compressed stream ends early");
     }
   }

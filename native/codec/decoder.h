@@ -10,7 +10,7 @@
 
 namespace layerstack {
 
-inline constexpr int kMaxZstdWindowLog = 27;  // 128 MiB, the most that `zstd -d` takes without being told
+inline constexpr int kMaxZstdWindowLog = 27;  // 128 MiB, the most that `zstd -d` accepts by default
 
 class StreamDecoder {
  public:
@@ -33,9 +33,9 @@ class StreamDecoder {
   struct Step {
     size_t consumed;
     size_t produced;
-    bool boundary;  // a member or frame is complete, and none of its output is held back
+    bool boundary;  // a member or frame is complete, and its output was taken
   };
-  // Decodes `input` into `output`. If `input` is empty, only output that was held back can come.
+  // Decodes `input` into `output`. If `input` is empty, it yields only the output that found no room before.
   virtual Step Decode(const char* input, size_t length, char* output, size_t room) = 0;
 
  private:

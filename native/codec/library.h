@@ -65,12 +65,12 @@ struct LibdeflateApi {
                           size_t room);  // 0: no room
 };
 
-const ZlibApi& Zlib();              // throws ERR_ADDON without any zlib
-const CryptoApi* Crypto();          // null if there is none
-const ZstdApi* Zstd();              // null if there is none
-const LibdeflateApi* Libdeflate();  // null if there is none
+const ZlibApi& Zlib();              // throws ERR_ADDON if it was not found
+const CryptoApi* Crypto();          // null if it was not found
+const ZstdApi* Zstd();              // null if it was not found
+const LibdeflateApi* Libdeflate();  // null if it was not found
 
-// Where each came from, for `probe`.
+// The origin of each, for `probe`.
 const char* Sha256Source();      // "openssl" | "builtin"
 const char* InflateSource();     // "node" | "libz" | "none"
 const char* ZstdSource();        // "node" | "libzstd" | "none"

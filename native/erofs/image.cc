@@ -59,6 +59,11 @@ TarMember RootMember(const std::string& directory, const std::optional<int64_t>&
   return member;
 }
 
+void NarrowTime(TarTime& time) {
+  if (time.seconds < INT32_MIN) time = {INT32_MIN, 0};
+  if (time.seconds > INT32_MAX) time = {INT32_MAX, 0};
+}
+
 }  // namespace
 
 Warnings WriteImage(const ImageSource& source, int fd, const std::function<void()>& going) {
@@ -77,10 +82,12 @@ Warnings WriteImage(const ImageSource& source, int fd, const std::function<void(
   TarReader reader(bytes, bytes, TarLimits{}, kImageCodes);
   Warnings warnings;
   Tree tree(warnings);
-  tree.SetRoot(RootMember(directory, source.latest_mtime));
+  TarMember member = RootMember(directory, source.latest_mtime);
+  if (source.narrow_times) NarrowTime(member.mtime);
+  tree.SetRoot(member);
   Writer writer(fd, kImageBlockBits);
-  TarMember member;
   while (reader.Next(member)) {
+    if (source.narrow_times) NarrowTime(member.mtime);
     if (Node* file = tree.Add(member)) writer.Content(*file, member, reader);
   }
   writer.Finish(tree, source.latest_mtime.value_or(0));

@@ -20,6 +20,8 @@ struct ImageSource {
   std::vector<std::string> lowers;
   // The upper bound of all times in the image, in seconds since 1970, and the image's own time; default 0.
   std::optional<int64_t> latest_mtime;
+  // Whether a time that does not fit into 32 bits (before 1901, after 2038) becomes the nearest that does.
+  bool narrow_times = false;
 };
 
 // Writes to `fd`, an empty regular file; nothing is synced. Throws what tree/layer_tar throws,

@@ -262,6 +262,7 @@ void LayerTree::SetTimes(Node& node, const TarMember& member) {
   TimesOf(member, times);
   node.seconds = times[1].tv_sec;
   node.nanoseconds = static_cast<uint32_t>(times[1].tv_nsec);
+  node.dated = true;
 }
 
 // Applies the default ACL of the directory to a new entry.

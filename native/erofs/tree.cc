@@ -36,6 +36,26 @@ Tree::Tree(Warnings& warnings) : warnings_(warnings) {
   nodes_.emplace_back().children = std::make_unique<Node::Children>();
 }
 
+uint64_t Tree::ContentSize() const {
+  uint64_t size = 0;
+  std::vector<bool> counted(nodes_.size());
+  std::vector<uint32_t> directories{kRoot};
+  while (!directories.empty()) {
+    const Node& directory = At(directories.back());
+    directories.pop_back();
+    for (const auto& [name, index] : *directory.children) {
+      const Node& node = At(index);
+      if (node.children) {
+        directories.push_back(index);
+      } else if (!counted[index]) {
+        counted[index] = true;
+        size += node.size;
+      }
+    }
+  }
+  return size;
+}
+
 Node* Tree::Add(const TarMember& member) {
   if (member.type == 'g') return nullptr;  // applies to nothing, as in dockerd
   if ((member.name + member.linkname).find('\0') != std::string::npos)

@@ -49,6 +49,7 @@ struct Node {
   uint32_t block = 0;   // where the content begins
   uint16_t device = 0;  // that the content is on; 0 is the image itself
   bool opaque = false;  // hides what layers below have in it
+  bool dated = false;   // a member has set its time
   std::string target;   // of a link
   std::unique_ptr<Xattrs> xattrs;
   std::unique_ptr<ChunkMap> chunks;
@@ -70,8 +71,11 @@ class Tree {
   // Sets owner, mode, time and attributes from the member.
   void SetRoot(const TarMember& member) { Describe(At(kRoot), member, S_IFDIR); }
 
+  size_t Size() const { return nodes_.size(); }
   Node& At(uint32_t index) { return nodes_[index]; }
   const Node& At(uint32_t index) const { return nodes_[index]; }
+  // Bytes of all files and links, hard links once: what docker calls the size of a layer.
+  uint64_t ContentSize() const;
 
  protected:
   // Returns a new node in the place of the existing one, or the existing directory.

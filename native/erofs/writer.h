@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "erofs/format.h"
@@ -30,6 +31,8 @@ class Writer {
   void Content(Node& node, const TarMember& member, TarReader& reader);
   // Lets the content of `node` point to `offset` of its device. Throws ERR_LIMIT_EXCEEDED.
   void Refer(Node& node, uint64_t offset) const;
+  // Replaces a device (counted from 1) before Finish, for a file that grows meanwhile.
+  void SetDevice(uint16_t number, Device device) { devices_.at(number - 1U) = std::move(device); }
   // Writes inodes, directories and the superblock. `build_time`: seconds since 1970. It is called once, and
   // syncs nothing.
   void Finish(Tree& tree, int64_t build_time);

@@ -1,6 +1,6 @@
-// A strict reader of one JSON text that others wrote (a line of a tar-split). The text cannot make it
-// allocate more than the text's own size, and nesting is bounded. Every function skips white space first. It
-// returns false if the text is not what was asked for; then the cursor must not be used any more.
+// A strict reader of one untrusted JSON text (a line of a tar-split). It allocates at most the size of the
+// text, and nesting is bounded. Every function skips white space first. It returns false if the text is
+// something else; then the cursor must not be used any more.
 #pragma once
 
 #include <cstdint>

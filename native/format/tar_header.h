@@ -1,6 +1,6 @@
-// One 512-byte tar header block, decoded: v7, ustar, star and GNU. Accepts and refuses exactly what Go's
-// archive/tar does (the fork in tar-split 0.11, by which dockerd reads layers), so that a layer means the
-// same to both.
+// One 512-byte tar header block, decoded: v7, ustar, star and GNU. Accepts and refuses exactly the headers
+// that Go's archive/tar does (the fork in tar-split 0.11, by which dockerd reads layers), so that a layer
+// means the same to both.
 #pragma once
 
 #include <cstddef>

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kXattr = "SCHILY.xattr.";
 
-// Types whose header stands alone, whatever its size field says.
+// Types without content, even if the header's size field says otherwise.
 bool IsHeaderOnly(char type) { return type >= '1' && type <= '6'; }
 
 size_t PaddingOf(uint64_t size) { return static_cast<size_t>(-size & (kTarBlock - 1)); }
@@ -95,7 +95,7 @@ bool TarReader::ReadHeader(TarHeader& header) {
       if (++zero_blocks == 2) return false;
       continue;
     }
-    if (zero_blocks > 0) Invalid("the tar goes on behind a zero block");
+    if (zero_blocks > 0) Invalid("the tar continues after a zero block");
     std::optional<TarHeader> parsed = ParseTarHeader(block_);
     if (!parsed) Invalid("malformed tar header");
     header = std::move(*parsed);
@@ -115,10 +115,10 @@ void TarReader::SetPayload(const TarHeader& header) {
 std::string TarReader::ReadSpecial(const TarHeader& header) {
   uint64_t limit = std::max<uint64_t>(limits_.max_pax_bytes, kTarBlock);
   if (payload_left_ > limit) {
-    ThrowInput(
-        "ERR_LIMIT_EXCEEDED",
-        "extended header of " + std::to_string(payload_left_) + " bytes, more than " + std::to_string(limit),
-        {{"member", header.name}, {"limit", std::to_string(limit)}});
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "an extended header has " + std::to_string(payload_left_) + " bytes, more than " +
+                   std::to_string(limit),
+               {{"member", header.name}, {"limit", std::to_string(limit)}});
   }
   std::string content;
   while (payload_left_ > 0) {
@@ -132,7 +132,7 @@ std::string TarReader::ReadSpecial(const TarHeader& header) {
 void TarReader::CheckName(const std::string& name, const std::string& member) const {
   if (name.size() <= limits_.max_path_bytes) return;
   ThrowInput("ERR_LIMIT_EXCEEDED",
-             "path of " + std::to_string(name.size()) + " bytes, more than " +
+             "a path has " + std::to_string(name.size()) + " bytes, more than " +
                  std::to_string(limits_.max_path_bytes),
              {{"member", member.substr(0, 256)}, {"limit", std::to_string(limits_.max_path_bytes)}});
 }
@@ -221,7 +221,8 @@ void TarReader::ReadSparse(const PaxRecords& pax, TarHeader& header, TarMember& 
       if (!value) Invalid("malformed sparse size of '" + header.name + "'");
       header.size = *value;
     }
-    if (IsHeaderOnly(header.type)) Invalid("sparse member '" + header.name + "' that can have no content");
+    if (IsHeaderOnly(header.type))
+      Invalid("'" + header.name + "' is sparse, but its type cannot have content");
     if (is_1_0) {
       member.sparse = ReadPaxMap();
     } else {
@@ -251,7 +252,7 @@ bool TarReader::Next(TarMember& member) {
       std::optional<PaxRecords> records = PaxRecords::Parse(ReadSpecial(header));
       if (!records) Invalid("malformed PAX header");
       if (header.type == 'g') {
-        Merge(*records, header, member);  // no member gets them, but `path` names the header itself
+        Merge(*records, header, member);  // they apply to no member, but `path` names the header itself
         break;
       }
       pax = std::move(*records);
@@ -264,7 +265,8 @@ bool TarReader::Next(TarMember& member) {
     }
   }
   if (++members_ > limits_.max_members) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "more than " + std::to_string(limits_.max_members) + " members",
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "the tar has more than " + std::to_string(limits_.max_members) + " members",
                {{"limit", std::to_string(limits_.max_members)}});
   }
   if (header.type != 'g') {

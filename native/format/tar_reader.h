@@ -1,8 +1,8 @@
-// Reads the members of a tar from a stream of chunks. Every byte that is not payload of a member goes, in
-// order, to a RawSink: tar-split keeps these bytes. The rules are those of Go's archive/tar in tar-split
-// 0.11: a member's x, L and K blocks belong to its header; a global PAX header is a member of its own, whose
-// records apply to nothing, as in dockerd; links and directories have no payload, whatever their size field
-// says.
+// Reads the members of a tar from a stream of chunks. All bytes except the payloads of members go, in order,
+// to a RawSink: tar-split keeps these bytes. The rules are those of Go's archive/tar in tar-split 0.11: a
+// member's x, L and K blocks belong to its header; a global PAX header is a member of its own, whose records
+// apply to nothing, as in dockerd; links and directories have no payload, even if their size field says
+// otherwise.
 #pragma once
 
 #include <cstdint>
@@ -110,7 +110,7 @@ class TarReader {
   uint64_t position_ = 0;
   uint64_t members_ = 0;
   std::string current_;  // the last member's name, for messages
-  std::string subject_;  // the name in the header under way
+  std::string subject_;  // the name in the current header
 };
 
 }  // namespace layerstack

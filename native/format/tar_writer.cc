@@ -47,7 +47,7 @@ struct Block {
   }
 };
 
-// A name for the plain fields if PAX has the exact one: without non-ASCII bytes, and cut to fit.
+// Returns a name for the plain fields where PAX has the exact one: without non-ASCII bytes, and cut to fit.
 std::string Plain(const std::string& name) {
   std::string plain;
   for (char c : name) {
@@ -131,7 +131,7 @@ std::string PaxText(const TarEntry& member, std::map<std::string, std::string> r
   return text;
 }
 
-// The name of an extended header. Extractors that do not understand it make a file of that name: in `folder`
+// The name of an extended header. Extractors that do not understand PAX make a file of that name: in `folder`
 // beside the member.
 std::string NameBeside(const std::string& name, const char* folder) {
   std::string bare = name;

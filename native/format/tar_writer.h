@@ -18,15 +18,16 @@
 
 namespace layerstack {
 
-// What a header to be written says. (TarReader gives a TarMember: format/tar_reader.h.)
+// The content of a header to be written. (TarReader gives a TarMember: format/tar_reader.h.)
 struct TarEntry {
   std::string name;  // directories end in "/"
   char type = '0';
   mode_t mode = 0;  // permission bits only
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint64_t size = 0;                // holes included
-  std::optional<SparseMap> sparse;  // of a file with holes: where its data is, which alone follows the header
+  uint64_t size = 0;  // holes included
+  std::optional<SparseMap>
+      sparse;  // of a file with holes: where its data is; only the data follows the header
   timespec mtime = {0, 0};
   std::string linkname;
   uint32_t device_major = 0;

@@ -1,5 +1,6 @@
-// What the addon uses of glibc and glibc has since 2.29 only, for the prebuilt addon, which runs from 2.28 on
-// (packaging/prebuild.js). Each does what the C library's own does. Hidden by exports.map, like all else.
+// Functions that the addon uses and that glibc has only since 2.29, for the prebuilt addon, which runs from
+// 2.28 on (packaging/prebuild.js). Each does what the C library's own does. exports.map hides them, like all
+// else.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
@@ -29,7 +30,8 @@ int mknod(const char* path, mode_t mode, dev_t device) { return mknodat(AT_FDCWD
 char __libc_single_threaded = 0;
 }
 
-// How libgcc's unwinder of today finds the table of an address (2.35); before, it searched as this does.
+// Newer unwinders of libgcc call this to find the table of an address (2.35). Older ones searched as this
+// does.
 namespace {
 
 struct Search {

@@ -6,8 +6,8 @@
 namespace layerstack {
 
 namespace {
-// The instance data and the queue's finalizer each hold a shared_ptr, as does work under way: the mailbox
-// lives on after its environment has ended, and drops what is posted to it then.
+// The instance data and the queue's finalizer each hold a shared_ptr, as does running work: the mailbox lives
+// on after its environment has ended, and drops what is posted to it then.
 using Slot = std::shared_ptr<Mailbox>;
 }  // namespace
 
@@ -58,7 +58,7 @@ void Mailbox::Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver) {
     Napi::HandleScope scope(env);
     deliver(env);
   } catch (const Napi::Error&) {
-    // A worker is being terminated: no JavaScript runs any more, so nobody waits for this either.
+    // A worker is being terminated: no JavaScript runs any more that could wait for this.
   }
   std::lock_guard<std::mutex> guard(mutex_);
   if (--owed_ == 0 && function_) napi_unref_threadsafe_function(env, function_);
@@ -95,7 +95,7 @@ Napi::Promise RunAsync(Napi::Env env, std::function<Delivery()> work, const Runn
   };
   try {
     run(std::move(job));
-  } catch (const Failure& failure) {  // no thread to be had
+  } catch (const Failure& failure) {  // no thread could be started
     settlement.Reject(failure);
   }
   return promise;

@@ -17,14 +17,14 @@
 namespace layerstack {
 
 // Hands functions from any thread to the JavaScript thread of one environment, and keeps its event loop alive
-// while work is under way. addon.cc makes one for each environment (main thread or worker).
+// while work is running. addon.cc makes one for each environment (main thread or worker).
 class Mailbox {
  public:
   static void Install(Napi::Env env);
   static std::shared_ptr<Mailbox> Of(Napi::Env env);
 
-  void Begin(Napi::Env env);                          // JavaScript thread: one more message is owed
-  void Post(std::function<void(Napi::Env)> deliver);  // any thread: deliver it
+  void Begin(Napi::Env env);                          // JavaScript thread: announces one more message
+  void Post(std::function<void(Napi::Env)> deliver);  // any thread: delivers it
 
  private:
   Mailbox() = default;

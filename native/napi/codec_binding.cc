@@ -8,6 +8,7 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "napi/tar_source.h"
 #include "pipeline/rebuild.h"
 #include "sys/serial.h"
 #include "tree/assembler.h"
@@ -67,7 +68,7 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   struct State {
     std::unique_ptr<StreamDecoder> decoder;
     bool ended = false;
-    std::optional<Failure> failure;  // stays, since a broken stream cannot be continued
+    std::optional<Failure> failure;  // kept, since a broken stream cannot be continued
   };
 
   static Decoded Work(State& state, std::optional<std::string> input, bool end) {
@@ -141,27 +142,24 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   }
 
   explicit AssemblerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<AssemblerObject>(info) {
-    state_->diff = BytesArg(info[0], "diff");
-    state_->tar_split = BytesArg(info[1], "tarSplit");
-    state_->diff_id = DiffIdArg(info[2]);
+    state_->open = TarOpenerArg(ObjectArg(info[0], "files"));
+    state_->diff_id = DiffIdArg(info[1]);
   }
 
  private:
   struct State {
-    std::string diff;
-    std::string tar_split;
+    TarOpener open;
     std::string diff_id;
     std::unique_ptr<LayerRebuild> rebuild;
     bool ended = false;
   };
 
-  // What `step` gives of the layer; nothing of it stays open behind an error.
+  // Returns what `step` gives of the layer. After an error no file of the layer stays open.
   template <typename Step>
   static auto Work(State& state, Step step) -> decltype(step(*state.rebuild)) {
     if (state.ended) return {};
     try {
-      if (!state.rebuild)
-        state.rebuild = std::make_unique<LayerRebuild>(state.diff, state.tar_split, state.diff_id);
+      if (!state.rebuild) state.rebuild = std::make_unique<LayerRebuild>(state.open(), state.diff_id);
       return step(*state.rebuild);
     } catch (...) {
       End(state);
@@ -187,7 +185,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   }
 
   Napi::Value WriteTo(const Napi::CallbackInfo& info) {
-    constexpr uint64_t kAtOnce = 8 << 20;  // after which an abort is seen, and progress shown
+    constexpr uint64_t kAtOnce = 8 << 20;  // then an abort is noticed, and progress is reported
     return Async<LayerRebuild::Written>(
         info.Env(),
         [state = state_, fd = FdArg(info[0], "fd")] {
@@ -211,7 +209,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     try {
       serial_->Run([state = state_] { End(*state); });
     } catch (const Failure&) {
-      End(*state_);  // no thread to be had, so none of the pool reads either
+      End(*state_);  // no thread could be started, so no thread of the pool reads either
     }
   }
 

@@ -7,6 +7,7 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "napi/tar_source.h"
 #include "pipeline/compressor.h"
 #include "pipeline/rebuild.h"
 
@@ -31,10 +32,10 @@ Napi::Value PieceToValue(Napi::Env env, CompressedPiece& piece) {
 }
 
 // Opens the layer's files with the first piece: on the thread that reads them.
-ParallelCompressor::Source SourceOf(std::string diff, std::string tar_split, std::string diff_id) {
+ParallelCompressor::Source SourceOf(TarOpener open, std::string diff_id) {
   auto rebuild = std::make_shared<std::unique_ptr<LayerRebuild>>();
   return [=]() -> SharedChunk {
-    if (!*rebuild) *rebuild = std::make_unique<LayerRebuild>(diff, tar_split, diff_id);
+    if (!*rebuild) *rebuild = std::make_unique<LayerRebuild>(open(), diff_id);
     return (*rebuild)->Read();
   };
 }
@@ -61,9 +62,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
       throw Napi::TypeError::New(info.Env(), "gzip must be 'libdeflate' or 'zlib'");
     if (!diff_id.starts_with("sha256:"))
       throw Napi::TypeError::New(info.Env(), "diffId must be a sha256 digest");
-    ParallelCompressor::Source source =
-        SourceOf(BytesArg(options.Get("diff"), "diff"), BytesArg(options.Get("tarSplit"), "tarSplit"),
-                 diff_id.substr(sizeof "sha256:" - 1));
+    ParallelCompressor::Source source = SourceOf(TarOpenerArg(options), diff_id.substr(sizeof "sha256:" - 1));
     failure_ = Catch([&] {
       compressor_ = ParallelCompressor::Create(
           BlockCodec::Create(zstd ? Compression::kZstd : Compression::kGzip, level,
@@ -93,7 +92,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
   }
 
   std::shared_ptr<ParallelCompressor> compressor_;
-  std::optional<Failure> failure_;  // set if there is none; the first read reports it
+  std::optional<Failure> failure_;  // set if the compressor could not be made; the first read reports it
 };
 
 }  // namespace

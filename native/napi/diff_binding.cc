@@ -1,4 +1,4 @@
-// The way out of an upper: its changes and its layer tar.
+// What leaves an upper: the list of its changes, and its layer tar.
 #include <memory>
 #include <optional>
 
@@ -19,11 +19,16 @@ Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
   std::string root = BytesArg(info[0], "root");
   std::string upper = BytesArg(info[1], "upper");
   std::vector<std::string> lowers = BytesListArg(info[2], "lowers");
+  std::vector<std::string> uppers = {upper};
+  if (!info[3].IsUndefined()) {
+    for (std::string& sealed : BytesListArg(info[3], "sealed")) uppers.push_back(std::move(sealed));
+  }
   return Async<std::string>(
       info.Env(),
-      [root, upper, lowers] {
+      [root, upper, uppers, lowers] {
         std::string list;  // one value for JavaScript: objects would cost more than the walk
-        for (const Change& change : ListChanges(root, upper, lowers)) {
+        for (const Change& change : uppers.size() == 1 ? ListChanges(root, upper, lowers)
+                                                       : ListStackedChanges(root, uppers, lowers)) {
           list += change.kind;
           list.append(change.path.c_str(), change.path.size() + 1);
         }
@@ -139,8 +144,8 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
-  // After the reads under way, so that nothing of the directory is open when it settles: it may be unmounted
-  // then.
+  // After the running reads, so that no file of the directory is open when it settles: then the caller may
+  // unmount it.
   Napi::Value Close(const Napi::CallbackInfo& info) {
     return Async<int>(
         info.Env(),

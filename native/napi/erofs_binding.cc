@@ -1,9 +1,10 @@
-// A root file system as an EROFS image, and indexes over tars.
+// A root file system as an EROFS image, indexes over tars, and the comparison of a layer with its tar.
 #include <atomic>
 #include <memory>
 
 #include "erofs/image.h"
 #include "erofs/index.h"
+#include "erofs/layer_comparison.h"
 #include "erofs/probe.h"
 #include "napi/args.h"
 #include "napi/async.h"
@@ -22,7 +23,7 @@ namespace {
 using StopFlag = std::shared_ptr<std::atomic<bool>>;
 
 void ThrowIfSet(const StopFlag& stop) {
-  if (*stop) ThrowInput("ERR_ABORTED", "the image was aborted");
+  if (*stop) ThrowInput("ERR_ABORTED", "the work was aborted");
 }
 
 void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
@@ -30,7 +31,7 @@ void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
       Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
 }
 
-// `ErofsImage` of native.ts. It takes as long as the tree is large.
+// `ErofsImage` of native.ts. Its time depends on the size of the tree, so it has a thread of its own.
 class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -44,6 +45,7 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
     source.lowers = BytesListArg(options.Get("lowers"), "lowers");
     Napi::Value latest = options.Get("latestMtime");
     if (!latest.IsUndefined()) source.latest_mtime = IntArg(latest, "latestMtime");
+    source.narrow_times = BoolArg(options.Get("narrowTimes"), "narrowTimes");
     std::shared_ptr<const HeldFd> fd = FdArg(options.Get("fd"), "fd");
     Napi::Promise result = Async<Warnings>(
         info.Env(),
@@ -82,12 +84,14 @@ erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files
     Napi::Object layer = ObjectArg(layers.Get(i), "layers");
     const uint64_t device = CountArg(layer.Get("device"), "layers.device");
     if (device >= source.devices.size())
-      throw Napi::RangeError::New(options.Env(), "layers.device is none of the devices");
+      throw Napi::RangeError::New(options.Env(), "layers.device is not the number of a device");
     source.layers.push_back({static_cast<uint16_t>(device + 1),
                              CountArg(layer.Get("offset"), "layers.offset"),
                              CountArg(layer.Get("size"), "layers.size")});
   }
   source.hashed = BoolArg(options.Get("hashed"), "hashed");
+  Napi::Value whole = options.Get("whole");
+  if (!whole.IsUndefined()) source.whole = BoolArg(whole, "whole");
   Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
   source.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
   source.limits = TarLimitsArg(limits);
@@ -106,7 +110,8 @@ Napi::Value IndexedValue(Napi::Env env, erofs::Indexed& indexed) {
   return value;
 }
 
-// `ErofsIndex` of native.ts. It takes as long as the tars are, where they are hashed.
+// `ErofsIndex` of native.ts. If it hashes, its time depends on the size of the tars, so it has a thread of
+// its own.
 class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -132,6 +137,63 @@ class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
   StopFlag stop_ = std::make_shared<std::atomic<bool>>(false);
 };
 
+const char* DifferenceName(erofs::Difference::Kind kind) {
+  switch (kind) {
+    case erofs::Difference::Kind::kContent: return "content";
+    case erofs::Difference::Kind::kTree: return "tree";
+    case erofs::Difference::Kind::kMetadata: return "metadata";
+  }
+  return "";
+}
+
+Napi::Value ComparisonValue(Napi::Env env, erofs::Comparison& comparison) {
+  Napi::Array differences = Napi::Array::New(env, comparison.differences.size());
+  for (uint32_t i = 0; i < comparison.differences.size(); ++i) {
+    const erofs::Difference& difference = comparison.differences[i];
+    Napi::Object value = Napi::Object::New(env);
+    value.Set("kind", DifferenceName(difference.kind));
+    value.Set("path", difference.path);
+    value.Set("what", difference.what);
+    value.Set("mended", difference.mended);
+    differences.Set(i, value);
+  }
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("proven", comparison.proven);
+  value.Set("digest", "sha256:" + comparison.digest);
+  value.Set("differences", differences);
+  value.Set("count", static_cast<double>(comparison.count));
+  value.Set("metadata", static_cast<double>(comparison.metadata));
+  return value;
+}
+
+// `LayerComparison` of native.ts. It takes as long as the layer is large.
+class LayerComparison : public Napi::ObjectWrap<LayerComparison> {
+ public:
+  static void Init(Napi::Env env, Napi::Object exports) {
+    exports.Set("LayerComparison",
+                DefineClass(env, "LayerComparison", {InstanceMethod<&LayerComparison::Abort>("abort")}));
+  }
+
+  explicit LayerComparison(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerComparison>(info) {
+    Napi::Object options = ObjectArg(info[0], "options");
+    erofs::ComparisonSource source;
+    source.diff = BytesArg(options.Get("diff"), "diff");
+    source.tar_split = BytesArg(options.Get("tarSplit"), "tarSplit");
+    source.diff_id = BytesArg(options.Get("diffId"), "diffId").substr(sizeof "sha256:" - 1);
+    source.of_upper = BoolArg(options.Get("ofUpper"), "ofUpper");
+    source.mend = BoolArg(options.Get("mend"), "mend");
+    Napi::Promise result = Async<erofs::Comparison>(
+        info.Env(), [source, stop = stop_] { return erofs::CompareLayer(source, [&] { ThrowIfSet(stop); }); },
+        ComparisonValue, RunOnOwnThread);
+    SetResult(info, result);
+  }
+
+ private:
+  void Abort(const Napi::CallbackInfo&) { *stop_ = true; }
+
+  StopFlag stop_ = std::make_shared<std::atomic<bool>>(false);
+};
+
 constexpr char kFileMethod[] = "file";
 constexpr char kLoopMethod[] = "loop";
 
@@ -139,22 +201,43 @@ ErofsMethod ErofsMethodArg(const Napi::Value& value) {
   const std::string name = BytesArg(value, "method");
   if (name == kFileMethod) return ErofsMethod::kFile;
   if (name == kLoopMethod) return ErofsMethod::kLoop;
-  throw Napi::TypeError::New(value.Env(), "unknown way to mount EROFS '" + name + "'");
+  throw Napi::TypeError::New(value.Env(), "unknown method to mount EROFS '" + name + "'");
+}
+
+// The files of a mount, and the method.
+struct MountSource {
+  IndexFiles files;
+  ErofsMethod method;
+
+  UniqueFd Open() const {
+    std::vector<int> fds;
+    for (const auto& device : files.devices) fds.push_back(device->Get());
+    return OpenErofs(files.index->Get(), fds, method);
+  }
+};
+
+MountSource MountSourceArg(const Napi::Object& mount) {
+  MountSource source{{}, ErofsMethodArg(mount.Get("method"))};
+  source.files.index = FdArg(mount.Get("fd"), "fd");
+  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
+  for (uint32_t i = 0; i < devices.Length(); ++i)
+    source.files.devices.push_back(FdArg(devices.Get(i), "devices"));
+  return source;
 }
 
 Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {
   Napi::Object mount = ObjectArg(info[0], "mount");
-  IndexFiles files;
-  files.index = FdArg(mount.Get("fd"), "fd");
-  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
-  for (uint32_t i = 0; i < devices.Length(); ++i) files.devices.push_back(FdArg(devices.Get(i), "devices"));
-  return AsyncVoid(info.Env(), [files, target = BytesArg(mount.Get("target"), "target"),
-                                method = ErofsMethodArg(mount.Get("method"))] {
-    std::vector<int> fds;
-    for (const auto& device : files.devices) fds.push_back(device->Get());
-    const UniqueFd made = OpenErofs(files.index->Get(), fds, method);
-    if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
-  });
+  return AsyncVoid(info.Env(),
+                   [source = MountSourceArg(mount), target = BytesArg(mount.Get("target"), "target")] {
+                     const UniqueFd made = source.Open();
+                     if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
+                   });
+}
+
+Napi::Value OpenErofsBinding(const Napi::CallbackInfo& info) {
+  return Async<UniqueFd>(
+      info.Env(), [source = MountSourceArg(ObjectArg(info[0], "mount"))] { return source.Open(); },
+      [](Napi::Env env, UniqueFd& fd) -> Napi::Value { return Napi::Number::New(env, fd.release()); });
 }
 
 Napi::Value ProbeErofsBinding(const Napi::CallbackInfo& info) {
@@ -172,7 +255,9 @@ Napi::Value ProbeErofsBinding(const Napi::CallbackInfo& info) {
 void InitErofs(Napi::Env env, Napi::Object exports) {
   ErofsImage::Init(env, exports);
   ErofsIndex::Init(env, exports);
+  LayerComparison::Init(env, exports);
   exports.Set("mountErofs", Napi::Function::New<MountErofsBinding>(env, "mountErofs"));
+  exports.Set("openErofs", Napi::Function::New<OpenErofsBinding>(env, "openErofs"));
   exports.Set("probeErofs", Napi::Function::New<ProbeErofsBinding>(env, "probeErofs"));
 }
 

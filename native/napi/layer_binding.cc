@@ -1,3 +1,4 @@
+#include "erofs/packed_layer.h"
 #include "format/tar_index.h"
 #include "napi/args.h"
 #include "napi/async.h"
@@ -15,14 +16,30 @@ Napi::Number Count(Napi::Env env, uint64_t value) {
   return Napi::Number::New(env, static_cast<double>(value));
 }
 
-LayerJobOptions ReadJobOptions(const Napi::Object& options) {
-  LayerJobOptions job;
-  job.diff = BytesArg(options.Get("diff"), "diff");
-  job.tar_split = BytesArg(options.Get("tarSplit"), "tarSplit");
+struct LayerTarget {
+  std::unique_ptr<LayerSink> sink;
+  std::shared_ptr<Clones> clones;  // null where files of a directory are not cloned
+  uint64_t max_bytes = 0;
+};
+
+// `{tar, index}`: a packed layer. `{diff, tarSplit}`: an extracted one, which takes clones of the files of a
+// directory.
+LayerTarget ReadTarget(const Napi::Object& options, bool from_directory) {
   Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
-  job.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
-  job.limits = TarLimitsArg(limits);
-  return job;
+  LayerTarget target;
+  target.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
+  if (options.Has("tar")) {
+    target.sink = std::make_unique<erofs::PackedLayer>(erofs::PackedLayer::Options{
+        BytesArg(options.Get("tar"), "tar"), BytesArg(options.Get("index"), "index"), TarLimitsArg(limits),
+        target.max_bytes});
+    return target;
+  }
+  const std::string diff = BytesArg(options.Get("diff"), "diff");
+  if (from_directory) target.clones = std::make_shared<Clones>(diff);
+  target.sink = std::make_unique<DirectorySink>(
+      DirectorySink::Options{diff, BytesArg(options.Get("tarSplit"), "tarSplit"), TarLimitsArg(limits),
+                             target.max_bytes, target.clones});
+  return target;
 }
 
 TreeKind DirectoryKindArg(const Napi::Value& value) {
@@ -33,11 +50,10 @@ TreeKind DirectoryKindArg(const Napi::Value& value) {
 }
 
 // A range of an open file, or a directory whose tar is made on the way.
-std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptions& job) {
+std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, const LayerTarget& target) {
   if (source.Has("directory")) {
-    job.clones = std::make_shared<Clones>(job.diff);
     LayerTarOptions options;
-    options.clones = job.clones;
+    options.clones = target.clones;
     options.kind = DirectoryKindArg(source.Get("kind"));
     Napi::Value latest = source.Get("latestMtime");
     if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
@@ -78,26 +94,28 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
   explicit LayerApply(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerApply>(info) {
     Napi::Env env = info.Env();
     Napi::Object options = ObjectArg(info[0], "options");
-    LayerJobOptions job = ReadJobOptions(options);
     Napi::Value source = options.Get("source");
+    const bool from_directory = source.IsObject() && source.As<Napi::Object>().Has("directory");
+    LayerTarget target = ReadTarget(options, from_directory);
     std::unique_ptr<LayerInput> input;
     if (source.IsUndefined()) {
       auto pushed = std::make_unique<PushedInput>();
       pushed_ = pushed.get();
       input = std::move(pushed);
     } else {
-      input = ReadSource(ObjectArg(source, "source"), job);
+      input = ReadSource(ObjectArg(source, "source"), target);
     }
     Settlement<AppliedLayer> result(env, AppliedToValue);
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result.Promise(), napi_enumerable));
+    LayerJobOptions job{std::move(target.sink), target.max_bytes};
     job_ = LayerJob::Start(std::move(job), std::move(input), [result](Outcome<AppliedLayer> layer) mutable {
       result.Settle(std::move(layer));
     });
   }
 
-  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that
-  // has all its input goes on without this object: its promise may still be awaited.
+  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. A job that
+  // has all its input continues without this object: its promise may still be awaited.
   ~LayerApply() override {
     if (job_ && pushed_ && !ended_) job_->Abort();
   }

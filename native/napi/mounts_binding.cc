@@ -5,6 +5,7 @@
 #include "napi/bindings.h"
 #include "sys/overlay_mount.h"
 #include "sys/probe.h"
+#include "tree/empty_copy.h"
 #include "tree/flatten.h"
 #include "tree/init_layer.h"
 
@@ -120,6 +121,10 @@ std::function<void()> MountsCall(const std::string& op, const Napi::Object& step
     return [root = BytesArg(step.Get("root"), "root"), lowers = BytesListArg(step.Get("lowers"), "lowers"),
             upper = BytesArg(step.Get("upper"), "upper"),
             path = BytesArg(step.Get("path"), "path")] { MakeDirectory(root, lowers, upper, path); };
+  }
+  if (op == "emptyCopy") {
+    return [root = BytesArg(step.Get("root"), "root"), from = BytesArg(step.Get("from"), "from"),
+            to = BytesArg(step.Get("to"), "to")] { MakeEmptyCopy(root, from, to); };
   }
   return nullptr;
 }

@@ -1,5 +1,5 @@
-// Entries of the store. What a listing asks for a thousand times is synchronous: it takes some microseconds,
-// and a trip to another thread takes more.
+// Entries of the store. The functions that a listing calls a thousand times are synchronous: each takes some
+// microseconds, and the way to another thread and back takes longer.
 #include <fcntl.h>
 
 #include <optional>

@@ -26,7 +26,7 @@ class Chunk {
 };
 using SharedChunk = std::shared_ptr<const Chunk>;
 
-// How much an input reads at once, and how many such chunks it lends out.
+// The size of one read of an input, and the number of such chunks that it lends out.
 inline constexpr size_t kChunkBytes = 512 << 10;
 inline constexpr size_t kChunks = 8;
 

@@ -27,7 +27,7 @@ void ParallelCompressor::Next(OnPiece on_piece) {
     if (ended_) return;
     if (!std::exchange(started_, true)) Start();
     on_piece_ = std::exchange(on_piece, nullptr);
-    // The caller's thread must not sum: it may be JavaScript's.
+    // The caller's thread must not hash: it may be JavaScript's.
     if (blocks_.empty() || !blocks_.front()->done) return;
     RunOnPool([self = shared_from_this()] { self->Deliver(); });
   });
@@ -37,8 +37,9 @@ void ParallelCompressor::Next(OnPiece on_piece) {
       if (on_piece_) on_piece = std::exchange(on_piece_, nullptr);
     }
     Abort();
-    if (on_piece) on_piece(std::move(*failure));  // else a block that was done meanwhile has been delivered
-  } else if (on_piece) {                          // ended
+    if (on_piece)
+      on_piece(std::move(*failure));  // else a block that was finished meanwhile has been delivered
+  } else if (on_piece) {              // ended
     on_piece(Piece());
   }
 }
@@ -85,7 +86,7 @@ void ParallelCompressor::Read() {
   }
 }
 
-// Waits for room. False when nobody wants more blocks.
+// Waits for room. Returns false when no more blocks are wanted.
 bool ParallelCompressor::Submit(std::shared_ptr<Block> block) {
   {
     std::unique_lock<std::mutex> lock(mutex_);

@@ -1,7 +1,7 @@
 // Compresses a stream on all processors. A thread of its own reads the source and hands out blocks. The
 // threads that all compressors share encode them. They come out in order, summed by SHA-256 on the way. A
-// compressor holds at most about twice as many blocks as there are processors, and reads on only when they
-// are taken.
+// compressor holds at most about twice as many blocks as there are processors, and continues to read only
+// when they are taken.
 #pragma once
 
 #include <condition_variable>
@@ -29,7 +29,7 @@ class ParallelCompressor : public std::enable_shared_from_this<ParallelCompresso
 
   struct Piece {
     std::string bytes;
-    uint64_t source_bytes = 0;  // that it was made of
+    uint64_t source_bytes = 0;  // the uncompressed size
     std::string digest;         // of all bytes, hex: in the last piece only
   };
   using OnPiece = std::function<void(Outcome<Piece>)>;
@@ -50,7 +50,7 @@ class ParallelCompressor : public std::enable_shared_from_this<ParallelCompresso
     BlockCodec::Encoded encoded;
     std::optional<Failure> failure;
     bool done = false;
-    bool last = false;  // nothing but the tail
+    bool last = false;  // only the tail
   };
 
   ParallelCompressor(std::unique_ptr<const BlockCodec> codec, Source source);

@@ -22,11 +22,11 @@ class LayerInput {
   // Waits for the next bytes. Null at the end and after Abort.
   virtual SharedChunk Next() = 0;
   virtual void Abort() = 0;
-  // Whether the bytes are a tar for certain, whatever they begin with.
+  // Whether the bytes are known to be a plain tar, so that their beginning need not be examined.
   virtual bool IsTar() const { return false; }
-  // What the layer could not take from the source. Call it when nobody reads any more.
+  // Returns warnings about parts of the source that the layer lacks. Call it when no thread reads any more.
   virtual Warnings TakeWarnings() { return {}; }
-  // Gives up what the input holds. Call it when nobody reads any more. `why` is null if all went well.
+  // Releases what the input holds. Call it when no thread reads any more. `why` is null on success.
   virtual void Release(const Failure* why) = 0;
 };
 

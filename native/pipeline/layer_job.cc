@@ -5,7 +5,6 @@
 #include "codec/decoder.h"
 #include "pipeline/chunk_source.h"
 #include "sys/thread_pool.h"
-#include "tree/apply.h"
 
 namespace layerstack {
 
@@ -15,7 +14,7 @@ constexpr size_t kInflateBytes = 512 << 10;
 constexpr size_t kInflateChunks = 8;
 constexpr size_t kChunksAhead = 8;
 
-constexpr char kAborted[] = "the layer's application was aborted";
+constexpr char kAborted[] = "the extraction of the layer was aborted";
 
 }  // namespace
 
@@ -25,7 +24,7 @@ LayerJob::LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input)
       inflated_(std::make_shared<ChunkPool>(kInflateBytes, kInflateChunks)),
       compressed_(kChunksAhead),
       to_hash_(kChunksAhead),
-      to_extract_(kChunksAhead) {}
+      to_sink_(kChunksAhead) {}
 
 std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input,
                                           Done done) {
@@ -48,7 +47,7 @@ void LayerJob::Stop() {
   inflated_->Abort();
   compressed_.Abort();
   to_hash_.Abort();
-  to_extract_.Abort();
+  to_sink_.Abort();
 }
 
 void LayerJob::Fail(const Failure& failure) {
@@ -57,6 +56,11 @@ void LayerJob::Fail(const Failure& failure) {
     if (!failure_) failure_ = failure;
   }
   Stop();
+}
+
+bool LayerJob::HasFailed() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return failure_.has_value();
 }
 
 void LayerJob::Abort() { Fail(Failure::Input("ERR_ABORTED", kAborted)); }
@@ -79,9 +83,11 @@ Outcome<AppliedLayer> LayerJob::RunStages() {
     threads.push_back(start(&LayerJob::Read));
     threads.push_back(start(&LayerJob::Inflate));
     threads.push_back(start(&LayerJob::Hash));
-    Extract();
+    Sink();
   });
   for (std::thread& thread : threads) thread.join();
+  if (!HasFailed()) Stage([this] { options_.sink->Finish(result_.diff_id); });
+  options_.sink.reset();
   result_.warnings.Append(input_->TakeWarnings());
   std::optional<Failure> failure;
   {
@@ -102,12 +108,12 @@ bool LayerJob::Emit(SharedChunk chunk) {
                "the layer is larger than " + std::to_string(options_.max_bytes) + " bytes",
                {{"limit", std::to_string(options_.max_bytes)}});
   }
-  return to_hash_.Push(chunk) && to_extract_.Push(std::move(chunk));
+  return to_hash_.Push(chunk) && to_sink_.Push(std::move(chunk));
 }
 
 void LayerJob::EndTar() {
   to_hash_.Close();
-  to_extract_.Close();
+  to_sink_.Close();
 }
 
 void LayerJob::Read() {
@@ -151,7 +157,7 @@ void LayerJob::Read() {
 void LayerJob::Inflate() {
   SharedChunk piece = compressed_.Next();
   if (!piece) return;  // a plain layer
-  // Not before there is input: the reader sets `compression` first.
+  // It waits for input, because the reader sets `compression` first.
   std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(result_.compression);
   while (!decoder->Done()) {
     if (piece) {
@@ -185,11 +191,9 @@ void LayerJob::Hash() {
   result_.diff_id = sum.HexDigest();
 }
 
-void LayerJob::Extract() {
-  ChunkSource source(to_extract_, kAborted);
-  LayerExtractor extractor(options_.diff, options_.tar_split, options_.limits, options_.max_bytes, source,
-                           options_.clones.get());
-  ExtractedLayer extracted = extractor.Run();
+void LayerJob::Sink() {
+  ChunkSource source(to_sink_, kAborted);
+  ExtractedLayer extracted = options_.sink->Take(source);
   result_.entries = extracted.entries;
   result_.content_size = extracted.content_size;
   result_.hole_bytes = extracted.hole_bytes;

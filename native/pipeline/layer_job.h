@@ -1,7 +1,7 @@
-// One layer on its way from bytes to a directory, on threads of its own:
+// One layer on its way from bytes to its form in the store, on threads of its own:
 //
 //   reader -> [inflate] -+-> SHA-256 of the tar
-//                        +-> extraction and tar-split -> contents of files
+//                        +-> LayerSink: extraction and tar-split, or the tar and its index
 //
 // If the bytes are compressed, the reader also sums them as they come. The stages share ref-counted chunks
 // and hold a few MiB, whatever the layer's size. The first stage that fails stops the others.
@@ -16,21 +16,17 @@
 
 #include "codec/sha256.h"
 #include "codec/sniff.h"
-#include "format/tar_reader.h"
 #include "pipeline/chunks.h"
 #include "pipeline/layer_input.h"
+#include "pipeline/layer_sink.h"
 #include "sys/failure.h"
-#include "tree/clones.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
 
 struct LayerJobOptions {
-  std::string diff;
-  std::string tar_split;
-  uint64_t max_bytes = UINT64_MAX;  // the most that the uncompressed tar may have, holes included
-  TarLimits limits;
-  std::shared_ptr<Clones> clones;  // of the source's files, if it makes any
+  std::unique_ptr<LayerSink> sink;
+  uint64_t max_bytes = UINT64_MAX;  // the most that the uncompressed tar may have
 };
 
 struct AppliedLayer {
@@ -67,11 +63,12 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   Outcome<AppliedLayer> RunStages();
   void Stage(const std::function<void()>& work);
   void Fail(const Failure& failure);
+  bool HasFailed();
   void Stop();
   void Read();
   void Inflate();
   void Hash();
-  void Extract();
+  void Sink();
   bool Emit(SharedChunk chunk);
   void EndTar();
 
@@ -80,7 +77,7 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   std::shared_ptr<ChunkPool> inflated_;
   ChunkQueue compressed_;
   ChunkQueue to_hash_;
-  ChunkQueue to_extract_;
+  ChunkQueue to_sink_;
   AppliedLayer result_;
   std::atomic<uint64_t> bytes_read_{0};
 

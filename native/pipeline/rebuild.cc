@@ -15,12 +15,12 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kPiece = 256 << 10;
-constexpr size_t kPiecesAhead = 16;  // pieces that the sum may lag behind
+constexpr size_t kPiecesAhead = 16;  // pieces that the hash may lag behind
 
 }  // namespace
 
-LayerRebuild::LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id)
-    : assembler_(diff, tar_split), diff_id_(std::move(diff_id)), to_hash_(kPiecesAhead) {
+LayerRebuild::LayerRebuild(std::unique_ptr<TarBytes> tar, std::string diff_id)
+    : tar_(std::move(tar)), diff_id_(std::move(diff_id)), to_hash_(kPiecesAhead) {
   if (diff_id_.empty()) return;
   hasher_ = StartThread([this] {
     TakeUsualPriority();
@@ -34,7 +34,7 @@ LayerRebuild::~LayerRebuild() {
 }
 
 bool LayerRebuild::Fill(const std::shared_ptr<Chunk>& chunk) {
-  chunk->size = assembler_.Read(chunk->Data(), chunk->Room());
+  chunk->size = tar_->Read(chunk->Data(), chunk->Room());
   if (chunk->size == 0) {
     if (hasher_.joinable()) Verify();
     return false;
@@ -50,7 +50,7 @@ SharedChunk LayerRebuild::Read() {
 
 LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
   if (!pool_)
-    pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being summed, one being written
+    pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being hashed, one being written
   std::chrono::nanoseconds patience = kPatience;
   Written result;
   while (result.bytes < limit) {
@@ -81,7 +81,7 @@ void LayerRebuild::Verify() {
   if (found == diff_id_) return;
   ThrowInput("ERR_STORE_CORRUPT",
              "the tar of the layer has the digest sha256:" + found + " instead of sha256:" + diff_id_ +
-                 ": its tar-split.json.gz was changed",
+                 ": its files were changed on disk",
              {{"expected", "sha256:" + diff_id_}, {"found", "sha256:" + found}});
 }
 

@@ -1,5 +1,6 @@
-// The tar of a layer, rebuilt and verified. Pieces are handed out while a thread of its own sums them, and
-// the end comes only when the sum is the layer's DiffID. With two cores, the summing costs no time.
+// The tar of a layer, rebuilt or read, and verified. Pieces are handed out while a thread of its own hashes
+// them, and the end comes only when the digest is the layer's DiffID. With two cores, the hashing costs no
+// time.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +10,17 @@
 
 #include "codec/sha256.h"
 #include "pipeline/chunks.h"
-#include "tree/assembler.h"
+#include "tree/tar_bytes.h"
 
 namespace layerstack {
 
 class LayerRebuild {
  public:
-  // `diff_id`: 64 hex digits, or empty for a caller that checks the sum itself. Throws as LayerAssembler.
-  LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id);
+  // `diff_id`: 64 hex digits, or empty for a caller that checks the digest itself.
+  LayerRebuild(std::unique_ptr<TarBytes> tar, std::string diff_id);
   ~LayerRebuild();
 
-  // The next piece, which the thread may still be reading. Null at the end. Throws what LayerAssembler
+  // The next piece, which the thread may still be reading. Null at the end. Throws what the source
   // throws, and ERR_STORE_CORRUPT at the end of a tar with another digest. One call at a time.
   SharedChunk Read();
 
@@ -37,7 +38,7 @@ class LayerRebuild {
   bool Fill(const std::shared_ptr<Chunk>& chunk);
   void Verify();
 
-  LayerAssembler assembler_;
+  std::unique_ptr<TarBytes> tar_;
   std::string diff_id_;
   Sha256 sum_;
   ChunkQueue to_hash_;

@@ -1,4 +1,4 @@
-// A directory as a layer's source. Makes its tar when it is needed (tree/layer_tar.h), so that a commit is
+// A directory as a layer's source. Its tar is made while it is read (tree/layer_tar.h), so that a commit is
 // one pipeline of native threads. Clones large files if the file system can (tree/clones.h).
 #pragma once
 

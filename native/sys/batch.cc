@@ -138,7 +138,7 @@ class Batch {
   }
 
  private:
-  // A directory entry: the fd belongs to the batch and is good until the next Locate.
+  // A directory entry. The fd belongs to the batch and is valid until the next Locate.
   struct Place {
     int dir;
     std::string name;
@@ -169,8 +169,7 @@ class Batch {
     return {parent_fd_.get(), name};
   }
 
-  // After `path` is gone or means something else, the cached directory may no longer be what its path says,
-  // if it is `path` or below it.
+  // Forgets the cached directory if it is `path` or below it: `path` was removed or means something else now.
   void Forget(const std::string& path) {
     if (parent_.starts_with(path) && (parent_.size() == path.size() || parent_[path.size()] == '/'))
       parent_fd_.reset();
@@ -227,7 +226,7 @@ class Batch {
     if (no_replace) {
       long result = Again<::syscall>(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
       if (result == 0 || errno != EINVAL) return static_cast<int>(result);
-      // This file system cannot. Our callers hold the object's lock, so looking first is as good.
+      // The file system does not support it. Our callers hold the object's lock, so looking first is safe.
       struct stat st;
       if (Again<::fstatat>(to.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         errno = EEXIST;

@@ -38,7 +38,7 @@ struct Symlink {
 };
 struct Link {
   std::string path;
-  std::string target;  // the file that `path` becomes another name of
+  std::string target;  // the file to which `path` becomes another name
 };
 struct Rename {
   std::string from;
@@ -80,8 +80,8 @@ using BatchStep = std::variant<step::Mkdir, step::Write, step::Replace, step::Sy
                                step::Rename, step::Exchange, step::Unlink, step::Rmdir, step::Chown,
                                step::Fsync, step::Syncfs, step::Call>;
 
-// Runs on a pool thread. Throws the first Failure, with the full path and the number of its step. It undoes
-// nothing that was done, but leaves no temporary file. Modes are exact whatever the umask, default ACLs or
+// Runs on a pool thread. Throws the first Failure, with the full path and the number of its step. It does not
+// undo the earlier steps, but leaves no temporary file. Modes are exact whatever the umask, default ACLs or
 // setgid parents.
 void RunBatch(const std::string& root, const std::vector<BatchStep>& steps);
 

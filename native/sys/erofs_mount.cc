@@ -55,7 +55,7 @@ UniqueFd OpenErofs(int image, const std::vector<int>& devices, ErofsMethod metho
     if (!context.SetString("source", places.Image())) ThrowMount(context, "fsconfig");
     for (const std::string& device : places.Devices())
       if (!context.SetString("device", device)) ThrowMount(context, "fsconfig");
-    if (!context.SetFlag("ro")) ThrowMount(context, "fsconfig");  // a loop device can be nothing else
+    if (!context.SetFlag("ro")) ThrowMount(context, "fsconfig");  // a read-only loop device requires it
     UniqueFd mount = context.Create(true);
     if (mount) return mount;
     if (errno != EINTR) ThrowMount(context, "fsmount");

@@ -9,7 +9,7 @@ namespace layerstack {
 
 enum class ErofsMethod {
   kFile,  // the files themselves (Linux 6.12, with CONFIG_EROFS_FS_BACKED_BY_FILE)
-  kLoop,  // loop devices, which go away with the mount
+  kLoop,  // loop devices, which end with the mount
 };
 
 // Returns a read-only mount that is not attached to a path and ends with its fd. The caller may close the

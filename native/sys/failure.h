@@ -47,7 +47,7 @@ std::string ErrnoText(int errnum);
 // Runs `work` and returns what it throws, as a Failure.
 std::optional<Failure> Catch(const std::function<void()>& work);
 
-// What some work ends with: its result, or why there is none.
+// The outcome of some work: its result, or the Failure.
 template <typename T>
 using Outcome = std::variant<T, Failure>;
 
@@ -70,7 +70,7 @@ auto Retry(Call call) -> decltype(call()) {
 
 // A system call, repeated while it is interrupted: `Again<::mkdirat>(dir, name, mode)`. A signal ends no call
 // here, and a file system in user space or on a network may interrupt any. Two calls are made without it:
-// close(2), which has closed the fd even when it says EINTR, and connect(2).
+// close(2), which has closed the fd even when it fails with EINTR, and connect(2).
 template <auto kCall, typename... Args>
 auto Again(Args... args) {
   return Retry([&] { return kCall(args...); });

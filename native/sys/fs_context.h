@@ -23,7 +23,7 @@ class FsContext {
   // "key=value" or "flag".
   bool SetOption(const std::string& option);
 
-  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd. Empty with
+  // Makes the superblock and a mount of it that is not attached to a path and ends with its fd. Empty with
   // errno set on failure. After EINTR the context cannot be used any more: begin with another one.
   UniqueFd Create(bool read_only);
 

@@ -83,7 +83,7 @@ std::optional<PeerCredentials> PeerOf(int fd) {
   int domain = 0;
   if (!Option(fd, SO_DOMAIN, &domain) || domain != AF_UNIX || !Option(fd, SO_PEERCRED, &peer))
     return std::nullopt;
-  // What the kernel answers for a socket that is not connected.
+  // The kernel's answer for a socket that is not connected.
   if (peer.uid == static_cast<uid_t>(-1)) return std::nullopt;
   return PeerCredentials{peer.pid, peer.uid, peer.gid};
 }

@@ -1,6 +1,6 @@
-// What a service needs of sockets and node:net does not have: a listening unix socket whose mode and group
-// are right before anyone can connect, the peer's credentials, the kind of an inherited fd, and the datagram
-// of sd_notify(3).
+// The operations on sockets that a service needs and node:net lacks: a listening unix socket whose mode and
+// group are right before anyone can connect, the peer's credentials, the kind of an inherited fd, and the
+// datagram of sd_notify(3).
 #pragma once
 
 #include <sys/types.h>
@@ -13,9 +13,9 @@
 namespace layerstack {
 
 // A non-blocking unix stream socket that listens at `path`, which has at most 107 bytes. EADDRINUSE if
-// something is there. It listens only when mode and group are set, so that nobody can connect before. `gid`
-// -1: the process's group. Leaves nothing at `path` after a failure. Call it on a pool thread, whose umask is
-// 0.
+// something is there. It listens only when mode and group are set, so that no client can connect before.
+// `gid` -1: the process's group. Leaves nothing at `path` after a failure. Call it on a pool thread, whose
+// umask is 0.
 UniqueFd ListenUnix(const std::string& path, mode_t mode, gid_t gid, int backlog);
 
 struct PeerCredentials {

@@ -17,7 +17,8 @@ bool TryFlock(int fd, bool exclusive);
 bool TryRangeLock(int fd, int64_t offset, bool exclusive);
 
 // An fd of the file at `path` that holds such a lock; none if another holds it. Makes the file (mode 0600) if
-// it is missing. The file still has this name when the lock is held: else others would lock another file.
+// it is missing. It checks that the file still has this name when the lock is held: else others would lock
+// another file.
 UniqueFd OpenRangeLock(const std::string& path, int64_t offset, bool exclusive);
 
 }  // namespace layerstack

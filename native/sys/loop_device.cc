@@ -26,7 +26,7 @@ struct LoopConfig {
 
 constexpr char kControl[] = "/dev/loop-control";
 constexpr uint32_t kBlockSize = 512;
-// Others take devices too, between the moment when one is found free and the one when it is taken.
+// Another process may take the device after it was found free.
 constexpr int kAttempts = 1000;
 
 }  // namespace

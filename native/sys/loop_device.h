@@ -7,8 +7,8 @@
 
 namespace layerstack {
 
-// A read-only loop device. It lives as long as somebody has it open: this fd, or a mount of it. So nothing
-// that dies leaves one.
+// A read-only loop device. It exists as long as it is open: by this fd, or by a mount of it. So a process
+// that dies leaves none.
 struct LoopDevice {
   UniqueFd fd;
   std::string path;

@@ -24,7 +24,7 @@ namespace layerstack {
 namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
-constexpr char kStackLimit[] = "overlayfs stacks no more";
+constexpr char kStackLimit[] = "overlayfs cannot stack more";
 
 // How many bytes of options mount(2) takes: a page less the final NUL.
 size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 1; }
@@ -292,7 +292,7 @@ class Mounter {
     }
   }
 
-  // The path relative to `root` if it can be used.
+  // Returns the path relative to `root` where such paths can be used.
   std::string BelowRoot(const std::string& path) const {
     const std::string base = mount_.root + "/";
     return directory_ && path.starts_with(base) ? path.substr(base.size()) : path;

@@ -1,12 +1,10 @@
-// Mounts overlays, unmounts, and tells whether something is mounted. There are three mount methods:
+// Mounts overlays, unmounts, and tells whether a directory is a mount point. There are three mount methods:
 //
-//   fsconfig  fsopen + fsconfig + fsmount + move_mount (Linux 5.2), one `lowerdir+` per lower (6.7). If the
-//   kernel has no
-//             `lowerdir+`, one `lowerdir` string if it fits fsconfig's 255 bytes, else as `mount`.
-//   mount     mount(2). All options must fit one page; with names of 28 bytes (`l/` + 26) and a separator
-//   that is
-//             141 lowers less what upper and work take.
-//   flat      mount(2) with exactly one lower, for kernels before 4.0.
+//   fsconfig: fsopen, fsconfig, fsmount and move_mount (Linux 5.2), with one `lowerdir+` per lower (6.7).
+//             Without `lowerdir+`, one `lowerdir` string if it fits fsconfig's 255 bytes, else as `mount`.
+//   mount:    mount(2). All options must fit one page. With names of 28 bytes (`l/` and 26) and a separator
+//             these are 141 lowers less the room of upper and work.
+//   flat:     mount(2) with exactly one lower, for kernels before 4.0.
 //
 // Names of lowers, upper and work are relative to `root`: the calling pool thread has a working directory of
 // its own (sys/thread_pool.h) and changes to `root`. If it has none, the names become absolute.
@@ -41,8 +39,8 @@ struct OverlayMount {
 // system error, with the kernel's own words if the new API gives them.
 void MountOverlay(const OverlayMount& mount);
 
-// A read-only view of `lowers` (topmost first, relative to `root`) that is mounted nowhere and goes away with
-// its fd. Needs the method fsconfig. Throws as MountOverlay.
+// Returns a read-only view of `lowers` (topmost first, relative to `root`) that is not attached to a path and
+// ends with its fd. Needs the method fsconfig. Throws as MountOverlay.
 UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lowers);
 
 // False if nothing is mounted at `target`. A link at `target` is not followed.

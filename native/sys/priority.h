@@ -1,5 +1,5 @@
-// Which threads go first when CPUs are short. If a service's event loop waits for a CPU, all its clients
-// wait. The threads that hash and extract have minutes of work, so they come second.
+// Decides which threads run first when CPUs are short. If a service's event loop waits for a CPU, all its
+// clients wait. The threads that hash and extract have minutes of work, so they come second.
 #pragma once
 
 namespace layerstack {

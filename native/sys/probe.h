@@ -1,4 +1,4 @@
-// Finds out what the kernel and the file system below a directory can do, by doing it.
+// Finds out what the kernel and the file system below a directory can do, by trying it.
 #pragma once
 
 #include <string>

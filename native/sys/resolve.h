@@ -1,7 +1,7 @@
-// Opens paths that others have chosen, inside a root directory: absolute links start at the root and `..`
-// stops at it, as after chroot(2). openat2(2) does it if the kernel has it (5.6). Else a walk opens one
-// component after the other and follows links itself. Both are safe in a tree that changes meanwhile: no
-// component is looked up by name twice.
+// Opens untrusted paths inside a root directory: absolute links start at the root and `..` stops at it, as
+// after chroot(2). openat2(2) does it if the kernel has it (5.6). Else a walk opens one component after the
+// other and follows links itself. Both are safe in a tree that changes meanwhile: no component is looked up
+// by name twice.
 //
 // Every function returns an empty UniqueFd with errno set on failure. O_CLOEXEC is always added. An empty
 // path is the root. `mode` counts only with O_CREAT, and the thread's umask applies to it. More than

@@ -37,7 +37,7 @@ class Serial : public std::enable_shared_from_this<Serial> {
         job = std::move(self->jobs_.front());
       }
       job();
-      job = nullptr;  // before the next one may run: it may be the last to hold something
+      job = nullptr;  // before the next one may run: the job may hold the last reference to an object
       std::lock_guard<std::mutex> guard(self->mutex_);
       self->jobs_.pop_front();
       if (!self->jobs_.empty()) self->Next();

@@ -45,7 +45,7 @@ const char* KindOf(mode_t mode) {
 [[noreturn]] void ThrowKind(const std::string& path, const char* expected, mode_t mode) {
   ThrowInput("ERR_STORE_CORRUPT",
              path + " is " + KindOf(mode) + ", and the store has " + expected +
-                 " there: find out who made it, and remove it",
+                 " there: find out which program made it, and remove it",
              {{"path", path}, {"expected", expected}, {"found", KindOf(mode)}});
 }
 
@@ -81,11 +81,11 @@ void ThrowLink(int base_fd, const std::string& base, const std::string& path) {
     UniqueFd fd = OpenBeneathNoLinks(base_fd, part, O_PATH | O_NOFOLLOW);
     struct stat st;
     if (fd && Again<::fstat>(fd.get(), &st) == 0 && S_ISLNK(st.st_mode))
-      ThrowInput(
-          "ERR_STORE_CORRUPT",
-          base + "/" + part +
-              " is a symbolic link, and no link is followed there: find out who made it, and remove it",
-          {{"path", base + "/" + part}, {"expected", "no link"}, {"found", "a symbolic link"}});
+      ThrowInput("ERR_STORE_CORRUPT",
+                 base + "/" + part +
+                     " is a symbolic link, and no link is followed there: find out which program made it, "
+                     "and remove it",
+                 {{"path", base + "/" + part}, {"expected", "no link"}, {"found", "a symbolic link"}});
     if (!fd || end == std::string::npos) ThrowErrno(ELOOP, "open", base + "/" + path);
   }
 }

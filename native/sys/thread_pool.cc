@@ -47,7 +47,7 @@ class Pool {
 
   void Run(std::function<void()> job) {
     Add(std::move(job));
-    // Not under the mutex: the thread that wakes up would have to wait for it at once.
+    // Without the mutex, which the thread that wakes up takes at once.
     ready_.notify_one();
   }
 

@@ -20,7 +20,7 @@ bool ThreadIsIsolated();
 // Starts a thread that runs `job`. Throws Failure if the system has no more threads.
 std::thread StartThread(std::function<void()> job);
 
-// Runs `job` on a thread of its own, which nobody joins. For work that takes as long as its input. Throws as
+// Runs `job` on a detached thread of its own. For work that takes as long as its input. Throws as
 // StartThread.
 void RunOnOwnThread(std::function<void()> job);
 

@@ -76,7 +76,7 @@ ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::nanos
 }
 
 void WidenPipe(int fd) {
-  constexpr int kBytes = 1 << 20;  // /proc/sys/fs/pipe-max-size, if nobody changed it
+  constexpr int kBytes = 1 << 20;  // the default of /proc/sys/fs/pipe-max-size
   const int now = Again<::fcntl>(fd, F_GETPIPE_SZ);
   if (now >= 0 && now < kBytes) Again<::fcntl>(fd, F_SETPIPE_SZ, kBytes);
 }

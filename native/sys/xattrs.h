@@ -23,12 +23,12 @@ void SetXattr(int fd, const std::string& name, const std::string& value, const s
 std::vector<std::string> ListXattrs(int fd, const std::string& what);
 
 // The same for an fd that may be O_PATH, of anything but a link. Nothing is opened, and the attributes are
-// the inode's, whatever has become of its name.
+// those of the inode, even if its name was removed or replaced.
 std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what);
 std::vector<std::string> ListInodeXattrs(int fd, const std::string& what);
 
-// Gives `to` all attributes of `from` except overlayfs's own (trusted.overlay.*), which are about the place
-// of a file in one layer. Leaves out those that the file system of `to` does not know, as dockerd does.
+// Gives `to` all attributes of `from` except overlayfs's own (trusted.overlay.*), which describe the place of
+// a file in one layer. Leaves out those that the file system of `to` does not know, as dockerd does.
 void CopyXattrs(int from, int to, const std::string& what);
 
 }  // namespace layerstack

@@ -123,7 +123,7 @@ void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
     case '5': return tree_.Directory(member, path);
     default:
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is of type '" + std::string(1, member.type) +
-                                          "', which dockerd does not know and so no layer may have");
+                                          "', which dockerd does not know: no layer may have it");
   }
 }
 

@@ -2,9 +2,9 @@
 // bytes.
 //
 // A member gets a file entry in the tar-split only if its bytes will be found again at its own name. The
-// tar-split carries all other payload as raw bytes, so that the tar can always be put together again: that of
-// sparse members, of members that are not files, of names that lead through a link, and of names that an
-// earlier member has.
+// tar-split carries all other payload as raw bytes, so that the tar can always be rebuilt: that of sparse
+// members, of members that are not files, of names that lead through a link, and of names that an earlier
+// member has.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ namespace layerstack {
 struct ExtractedLayer {
   uint64_t entries = 0;
   uint64_t content_size = 0;
-  uint64_t hole_bytes = 0;  // of sparse members, which the tar does not have
+  uint64_t hole_bytes = 0;  // of sparse members; the tar does not contain them
   Warnings warnings;
 };
 
@@ -35,7 +35,7 @@ class LayerExtractor : private RawSink {
                  uint64_t max_bytes, ByteSource& source, Clones* clones = nullptr);
 
   // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the
-  // fact `member` if a member is at fault. It leaves the directory half full.
+  // fact `member` if a member is at fault. It leaves the directory unfinished.
   ExtractedLayer Run();
 
  private:

@@ -51,6 +51,8 @@ bool SaysChanged(int errnum) {
          errnum == ENAMETOOLONG || errnum == ENXIO;
 }
 
+bool IsDiskFault(int errnum) { return errnum == EIO || errnum == EUCLEAN || errnum == EBADMSG; }
+
 }  // namespace
 
 uint64_t LayerTarSize(const std::string& tar_split) {
@@ -67,20 +69,39 @@ LayerAssembler::LayerAssembler(const std::string& diff, const std::string& tar_s
     : diff_(OpenEntry(diff, O_PATH | O_DIRECTORY)),
       reader_(OpenEntryFile(tar_split, O_RDONLY, 0), tar_split) {}
 
+void LayerAssembler::Tolerate(std::function<void(const std::string&, const std::string&)> damaged) {
+  damaged_ = std::move(damaged);
+}
+
+size_t LayerAssembler::ReadOn(char* buffer, size_t room) {
+  if (member_) return ReadMember(buffer, room);
+  if (zeros_left_ > 0) return ReadZeros(buffer, room);
+  size_t count = entry_.payload.copy(buffer, room, segment_position_);
+  segment_position_ += count;
+  return count;
+}
+
 size_t LayerAssembler::Read(char* buffer, size_t room) {
   size_t filled = 0;
   while (filled < room) {
-    if (member_) {
-      filled += ReadMember(buffer + filled, room - filled);
-    } else if (segment_position_ < entry_.payload.size()) {
-      size_t count = entry_.payload.copy(buffer + filled, room - filled, segment_position_);
-      segment_position_ += count;
-      filled += count;
+    if (HasFileBytes() || segment_position_ < entry_.payload.size()) {
+      filled += ReadOn(buffer + filled, room - filled);
     } else if (!NextEntry()) {
       break;
     }
   }
   return filled;
+}
+
+size_t LayerAssembler::ReadPiece(char* buffer, size_t room, bool* of_file) {
+  for (;;) {
+    *of_file = HasFileBytes();
+    if (*of_file || segment_position_ < entry_.payload.size()) {
+      if (size_t count = ReadOn(buffer, room)) return count;
+    } else if (!NextEntry()) {
+      return 0;
+    }
+  }
 }
 
 bool LayerAssembler::NextEntry() {
@@ -94,50 +115,68 @@ bool LayerAssembler::NextEntry() {
 }
 
 void LayerAssembler::OpenMember() {
+  member_left_ = entry_.size;
   std::string parent, base;
-  if (!SplitClean(entry_.name, parent, base)) Corrupt("has a name outside the layer");
+  if (!SplitClean(entry_.name, parent, base)) return Damaged("has a name outside the layer");
   if (!parent_ || parent != parent_path_) {
     // A member may have been written through a link of its own layer. Its bytes are checked wherever they
     // are.
     parent_ = OpenInRoot(diff_.get(), parent, O_PATH | O_DIRECTORY);
     parent_path_ = std::move(parent);
-    if (!parent_ && SaysChanged(errno)) Corrupt("is missing");
-    if (!parent_) ThrowErrno(errno, "open", entry_.name);
+    if (!parent_) return Unreadable(errno, "open");
   }
-  // Checked before it is opened, since opening a device may do something.
+  // Checked before it is opened, since opening a device may have side effects.
   struct stat info;
-  int failed = Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW);
-  if (failed == 0 && !S_ISREG(info.st_mode)) Corrupt("is no regular file");
-  if (failed == 0) {
-    constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    member_.reset(Again<::openat>(parent_.get(), base.c_str(), kFlags));
-  }
-  if (!member_ && SaysChanged(errno)) Corrupt("is missing");
-  if (!member_ || Again<::fstat>(member_.get(), &info) != 0) ThrowErrno(errno, "open", entry_.name);
-  if (!S_ISREG(info.st_mode)) Corrupt("is no regular file");
+  if (Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
+    return Unreadable(errno, "stat");
+  if (!S_ISREG(info.st_mode)) return Damaged("is no regular file");
+  constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  member_.reset(Again<::openat>(parent_.get(), base.c_str(), kFlags));
+  if (!member_ || Again<::fstat>(member_.get(), &info) != 0) return Unreadable(errno, "open");
+  if (!S_ISREG(info.st_mode)) return Damaged("is no regular file");
   if (static_cast<uint64_t>(info.st_size) != entry_.size) {
-    Corrupt("has " + std::to_string(info.st_size) + " bytes instead of " + std::to_string(entry_.size));
+    return Damaged("has " + std::to_string(info.st_size) + " bytes instead of " +
+                   std::to_string(entry_.size));
   }
-  member_left_ = entry_.size;
   crc_.Reset();
 }
 
 size_t LayerAssembler::ReadMember(char* buffer, size_t room) {
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(room, member_left_));
   ssize_t count = Again<::read>(member_.get(), buffer, wanted);
-  if (count < 0) ThrowErrno(errno, "read", entry_.name);
-  if (count == 0) Corrupt("has become shorter");
+  if (count <= 0) {
+    count < 0 ? Unreadable(errno, "read") : Damaged("has become shorter");
+    return 0;
+  }
   crc_.Update(buffer, static_cast<size_t>(count));
   member_left_ -= static_cast<uint64_t>(count);
   if (member_left_ == 0) {
     member_.reset();
-    if (crc_.Bytes() != entry_.crc) Corrupt("has other content than recorded");
+    if (crc_.Bytes() != entry_.crc) Damaged("has other content than recorded");
   }
   return static_cast<size_t>(count);
 }
 
-void LayerAssembler::Corrupt(const std::string& what) const {
-  ThrowInput("ERR_STORE_CORRUPT", "'" + entry_.name + "' of the layer " + what, {{"member", entry_.name}});
+size_t LayerAssembler::ReadZeros(char* buffer, size_t room) {
+  const size_t count = static_cast<size_t>(std::min<uint64_t>(room, zeros_left_));
+  std::fill_n(buffer, count, '\0');
+  zeros_left_ -= count;
+  return count;
+}
+
+void LayerAssembler::Unreadable(int errnum, const char* call) {
+  if (SaysChanged(errnum)) return Damaged("is missing");
+  if (!damaged_ || !IsDiskFault(errnum)) ThrowErrno(errnum, call, entry_.name);
+  Damaged(std::string("cannot be read (") + ErrnoName(errnum) + ")");
+}
+
+void LayerAssembler::Damaged(const std::string& what) {
+  if (!damaged_) {
+    ThrowInput("ERR_STORE_CORRUPT", "'" + entry_.name + "' of the layer " + what, {{"member", entry_.name}});
+  }
+  member_.reset();
+  zeros_left_ = member_left_;
+  damaged_(entry_.name, what);
 }
 
 }  // namespace layerstack

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 
 #include "sys/dirents.h"
 #include "sys/failure.h"
@@ -63,6 +64,21 @@ class Here {
   bool inside_ = false;
 };
 
+// Names that only the lowers have. Below an opaque directory they are deleted.
+std::vector<DirectoryEntry> HiddenNames(const MergedDir& lower) {
+  std::vector<DirectoryEntry> below;
+  for (MergedDir::Name& name : lower.List()) {
+    if (lower.Lookup(name.name, name.layer).exists) below.push_back({std::move(name.name), DT_UNKNOWN});
+  }
+  std::sort(below.begin(), below.end(),
+            [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.name < b.name; });
+  return below;
+}
+
+// Each level holds an fd and a stack frame. The kernel's PATH_MAX allows about 2,000 levels through one path,
+// so a deeper tree is an attack.
+constexpr int kMaxDepth = 2048;
+
 class ChangesWalk {
  public:
   std::vector<Change> changes;
@@ -77,15 +93,10 @@ class ChangesWalk {
   }
 
  private:
-  // Names that only the lowers have. Below an opaque directory they are deleted.
   static void AddHidden(std::vector<DirectoryEntry>& entries, const MergedDir& lower) {
     const auto by_name = [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.name < b.name; };
     std::vector<DirectoryEntry> all;
-    std::vector<DirectoryEntry> below;
-    for (MergedDir::Name& name : lower.List()) {
-      if (lower.Lookup(name.name, name.layer).exists) below.push_back({std::move(name.name), DT_UNKNOWN});
-    }
-    std::sort(below.begin(), below.end(), by_name);
+    const std::vector<DirectoryEntry> below = HiddenNames(lower);
     std::set_union(entries.begin(), entries.end(), below.begin(), below.end(), std::back_inserter(all),
                    by_name);
     entries = std::move(all);
@@ -140,14 +151,73 @@ class ChangesWalk {
     --depth_;
   }
 
-  // Each level holds an fd and a stack frame. The kernel's PATH_MAX allows about 2,000 levels through one
-  // path, so a deeper tree is an attack.
-  static constexpr int kMaxDepth = 2048;
   int depth_ = 0;
   Here here_;
 };
 
+// Compares a stack of uppers with what is below them. All of them are merged first, as overlayfs does it.
+class StackedWalk {
+ public:
+  std::vector<Change> changes;
+
+  // `hidden`: what `lower` has here is only seen where an upper has it too.
+  void Directory(const MergedDir& uppers, const MergedDir& lower, const std::string& path, bool hidden) {
+    if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
+    std::set<std::string> names;
+    for (MergedDir::Name& name : uppers.List()) names.insert(std::move(name.name));
+    if (hidden) {
+      for (const DirectoryEntry& entry : HiddenNames(lower)) names.insert(entry.name);
+    }
+    for (const std::string& name : names) Entry(uppers, lower, path + "/" + name, name, hidden);
+    --depth_;
+  }
+
+ private:
+  void Entry(const MergedDir& uppers, const MergedDir& lower, const std::string& path,
+             const std::string& name, bool hidden) {
+    const MergedDir::Found before = lower.Lookup(name);
+    const MergedDir::Found now = Present(uppers, name);
+    if (!now.exists || !RefuseIndirect(EntryPath(uppers.fd(now.layer), name), now.st, path)) {
+      if (before.exists) changes.push_back({'D', path});
+      return;
+    }
+    const size_t at = changes.size();
+    if (!before.exists) {
+      changes.push_back({'A', path});
+    } else if (Differs(now.st, before.st) ||
+               Capability(uppers.fd(now.layer), name) != Capability(lower.fd(before.layer), name)) {
+      changes.push_back({'C', path});
+    }
+    if (!now.below) return;
+    const size_t content = changes.size();
+    static const MergedDir kNothing;
+    Directory(*now.below, before.below ? *before.below : kNothing, path, hidden || now.below->closed());
+    if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
+  }
+
+  // A directory that the running container deletes meanwhile does not exist.
+  static MergedDir::Found Present(const MergedDir& uppers, const std::string& name) {
+    try {
+      return uppers.Lookup(name);
+    } catch (const Failure& failure) {
+      if (failure.errnum == ENOENT || failure.errnum == ENOTDIR) return {};
+      throw;
+    }
+  }
+
+  int depth_ = 0;
+};
+
 }  // namespace
+
+std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& uppers,
+                                       const std::vector<std::string>& lowers) {
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  StackedWalk walk;
+  walk.Directory(MergedDir(root_fd.get(), root, uppers), MergedDir(root_fd.get(), root, lowers), "", false);
+  return std::move(walk.changes);
+}
 
 std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
                                 const std::vector<std::string>& lowers) {

@@ -1,4 +1,4 @@
-// What a container changed, as `docker diff` lists it: the merged view of the RW layer against the merged
+// Lists the changes of a container, as `docker diff` does: the merged view of the RW layer against the merged
 // view of its init layer (moby/go-archive: changes.go). Walks only the upper directory. Looks the lowers up
 // by name, and lists them only below an opaque directory of the upper. Mounts nothing, so it works beside a
 // running container.
@@ -20,5 +20,9 @@ struct Change {
 // that share their directory.
 std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
                                 const std::vector<std::string>& lowers);
+
+// The same for an RW layer with sealed uppers below its own: `uppers`, topmost first, are all of them.
+std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& uppers,
+                                       const std::vector<std::string>& lowers);
 
 }  // namespace layerstack

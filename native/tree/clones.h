@@ -25,7 +25,7 @@ class Clones {
   // file system has no clones, the file is on another one, or too many clones wait to be taken: then the file
   // has to be copied.
   UniqueFd Make(const std::string& member, int file);
-  // The clone of this member, a file that has no name yet. None if none was made.
+  // Returns the clone of this member, a file without a name. Empty if no clone was made.
   UniqueFd Take(const std::string& member);
 
  private:

@@ -21,8 +21,8 @@ constexpr size_t kBatches = 3;
 constexpr off_t kWriteWindow = 8 << 20;
 }  // namespace
 
-// What the caller hands over at once: waking the other thread for each small file would cost as much as the
-// file.
+// The caller hands over a batch at once. Waking the other thread for each small file would cost as much as
+// the file.
 struct ContentWriter::Batch {
   struct Part {
     bool begins = false;

@@ -1,6 +1,6 @@
 // Writes the contents of new files and then sets what must come after them (owner, attributes, mode, times),
-// in order and on a thread of its own. Meanwhile the caller makes the next files. Each half is about half the
-// cost of a small file.
+// in order and on a thread of its own. Meanwhile the caller makes the next files. Each of the two takes about
+// half of the time of a small file.
 #pragma once
 
 #include <atomic>

@@ -126,8 +126,7 @@ DirCache::Found DirCache::Open(const std::string& path, bool create) {
   }
   std::vector<std::string> todo;
   PushComponents(path.substr(at.size()), todo);
-  size_t own =
-      todo.size();  // how many at the bottom of `todo` are the path's own; the others come from links
+  size_t own = todo.size();  // the lowest `own` components are the path's, those above come from links
   int links = 0;
   while (!todo.empty()) {
     std::string name = std::move(todo.back());

@@ -1,7 +1,7 @@
 // The directories of a layer that is being extracted, as fds. A directory is opened one component at a time,
 // each relative to its parent's fd and never through a link. The cache itself follows links, by their text,
-// inside the root. So nothing outside the root can be reached, whatever the tree holds and whatever changes
-// it meanwhile.
+// inside the root. So nothing outside the root can be reached, even if the tree is hostile or changes
+// meanwhile.
 //
 // New entries change the mtime of their directory. The cache reads the mtime when the directory enters and
 // restores it when the directory leaves, so that memory does not grow with the number of directories.
@@ -33,7 +33,7 @@ class DirCache {
   ~DirCache();
 
   struct Found {
-    CachedDir* dir;     // valid until the next call of anything
+    CachedDir* dir;     // valid until the next call of any function
     bool through_link;  // `path` is not where the directory really is
   };
   // The directory at a cleaned path. `create`: makes missing ones, with mode 0755. A path that does not lead

@@ -108,7 +108,7 @@ void Place(const Level& level, const std::string& name, const MergedDir::Found& 
 void Flatten(const std::string& root, const std::vector<std::string>& lowers, const std::string& target) {
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
-  if (lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "there is nothing to flatten");
+  if (lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "a flat tree needs at least one lower directory");
   size_t slash = target.rfind('/');
   std::string base = slash == std::string::npos ? target : target.substr(slash + 1);
   UniqueFd parent = OpenInRoot(root_fd.get(), slash == std::string::npos ? "" : target.substr(0, slash),

@@ -19,7 +19,7 @@ constexpr int64_t kLeastHole = 64 << 10;
 constexpr size_t kZeroRun = kLeastHole;
 constexpr size_t kMostFragments = 24 << 10;  // tar readers take a map of 1 MiB
 
-// The fragments of a file in their order. Never many, however many holes the file has.
+// The fragments of a file in their order. Their number is bounded, however many holes the file has.
 class Fragments {
  public:
   void Append(int64_t start, int64_t end) {
@@ -45,7 +45,7 @@ class Fragments {
     map_.back().length = end - map_.back().offset;
   }
 
-  // Makes the smallest holes data, until few enough are left.
+  // Turns the smallest holes into data, until few enough are left.
   void FillSmallest() {
     const SparseMap all = std::move(map_);
     map_.clear();
@@ -80,7 +80,7 @@ FileData FindData(int fd, const struct stat& info) {
   for (int64_t at = 0; at < size;) {
     const int64_t data = Again<::lseek>(fd, at, SEEK_DATA);
     if (data < 0 && errno == ENXIO) break;
-    if (data < 0) return {{{0, size}}, 0};  // the file system does not tell
+    if (data < 0) return {{{0, size}}, 0};  // the file system does not report holes
     if (data >= size) break;
     int64_t hole = Again<::lseek>(fd, data, SEEK_HOLE);
     if (hole <= data || hole > size) hole = size;

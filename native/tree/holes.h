@@ -13,8 +13,8 @@ struct FileData {
   SparseMap parts;      // ascending; the bytes between them are zero
   uint64_t filled = 0;  // bytes of holes that the parts have in them
 };
-// Where the data of an open file is, by its file system (SEEK_DATA). Holes of less than 64 KiB count as data,
-// and of tens of thousands of holes the smaller ones. Moves the file's position.
+// Where the data of an open file is, by its file system (SEEK_DATA). Holes of less than 64 KiB count as data.
+// Where a file has tens of thousands of holes, so do the smaller ones. Moves the file's position.
 FileData FindData(int fd, const struct stat& info);
 
 inline uint64_t DataBytes(const SparseMap& data) {

@@ -40,7 +40,7 @@ constexpr Wanted kEtc[] = {{"resolv.conf", Wanted::kFile, nullptr},
 // A directory of the merged view of image and init layer, while the init layer grows.
 class InitDir {
  public:
-  // The root: the upper is there.
+  // The root, whose upper exists.
   InitDir(MergedDir lower, UniqueFd upper, std::string path)
       : lower_(std::move(lower)),
         has_lower_(lower_.layers() > 0),
@@ -48,7 +48,7 @@ class InitDir {
         path_(std::move(path)) {}
 
   void Ensure(const Wanted& wanted) {
-    // dockerd has unlinked anything but a directory. A directory stays, whatever was wanted.
+    // dockerd unlinks everything except a directory. A directory stays, even where a file or link is wanted.
     if (MergedDir::Found found = Look(wanted.name); !found.below) Make(wanted, found.exists);
   }
 
@@ -123,7 +123,7 @@ class InitDir {
   }
 
   // Makes the directory in the upper, with the owner, mode and attributes of the image's. Its times do not
-  // matter, since something is about to be made in it.
+  // matter, since an entry is about to be made in it.
   void CopyUp() {
     if (upper_) return;
     parent_->CopyUp();

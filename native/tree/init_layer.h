@@ -1,5 +1,5 @@
-// What a new container has in addition to its image. Its init layer has the mount points and files that a
-// runtime mounts over, so that they exist whatever the image is (moby/moby: daemon/initlayer;
+// The additions of a new container to its image. Its init layer has the mount points and files that a runtime
+// mounts over, so that they exist whatever the image is (moby/moby: daemon/initlayer;
 // docs/docker-overlay2-store.md, "Init layer"). It also has its working directory.
 #pragma once
 

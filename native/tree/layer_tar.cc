@@ -18,9 +18,9 @@ namespace layerstack {
 
 namespace {
 
-// How many bytes of holes a tar may have as zeros, which every reader understands. Holes of a file that is a
-// ninth data or more do not count: a sparse member costs a layer more than its zeros, since tar-split carries
-// its data.
+// The number of bytes of holes that a tar may have as zeros, which every reader understands. Holes of a file
+// of which at least a ninth is data do not count: there a sparse member costs a layer more than the zeros,
+// since tar-split carries its data.
 constexpr uint64_t kMostZeros = 256 << 20;
 constexpr uint64_t kMostlyHoles = 8;
 constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, if a file has too many holes for a map
@@ -89,8 +89,8 @@ void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
              [&](const std::string& name) { return GetXattr(fd, name, path); });
 }
 
-// The attributes of a file that cannot be opened without a side effect. Not by its name, which may be gone or
-// another file's by now.
+// The attributes of a file that cannot be opened without a side effect. It does not use the name, which may
+// be removed or name another file by now.
 void LayerTar::ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member) {
   TakeXattrs(ListInodeXattrs(path_fd, path), path, member,
              [&](const std::string& name) { return GetInodeXattr(path_fd, name, path); });
@@ -205,7 +205,8 @@ void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
     member.sparse = file_left_;
     if (data.filled / kMostFilled > file_bytes_ - data.filled && data.filled > kMostZeros) {
       ThrowInput("ERR_LIMIT_EXCEEDED",
-                 "'" + member.name + "' has more holes than a tar can say: " + std::to_string(data.filled) +
+                 "'" + member.name +
+                     "' has more holes than a tar can record: " + std::to_string(data.filled) +
                      " bytes of zeros would be written; leave it out, or copy it to a file with fewer holes",
                  {{"member", member.name}, {"limit", std::to_string(kMostZeros)}});
     }
@@ -281,7 +282,7 @@ size_t LayerTar::Read(char* buffer, size_t room) {
       ssize_t got = Again<::pread>(file_.get(), buffer + filled, want, part.offset);
       if (got < 0) ThrowErrno(errno, "read", file_path_);
       if (got == 0) {
-        ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to it",
+        ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop the program that writes to it",
                    {{"member", file_path_}});
       }
       filled += static_cast<size_t>(got);

@@ -3,11 +3,10 @@
 // follows an opaque directory. Later names of an inode become hard links to the first. File systems mounted
 // inside are left out.
 //
-// A merged view has none of overlayfs's marks, so the same code gives the tar of a whole root file system, of
-// any directory
-// (`import`) or of a subtree (`cp`). It reads everything relative to directory fds and never through a link,
-// so a container that swaps names meanwhile cannot make it leave its tree. Memory: the names of the
-// directories on the way down, and one name per multiply linked inode.
+// A merged view has none of overlayfs's marks. So the same code gives the tar of a whole root file system
+// (`export`), of any directory (`import`) or of a subtree (`cp`). It reads everything relative to directory
+// fds and never through a link, so a container that swaps names meanwhile cannot make it leave its tree.
+// Memory: the names of the directories on the way down, and one name per multiply linked inode.
 #pragma once
 
 #include <sys/stat.h>
@@ -29,22 +28,21 @@
 
 namespace layerstack {
 
-// What a tree is, and so what the marks of layers in it mean.
+// The kind of a tree, which decides what the marks of layers in it mean.
 enum class TreeKind {
   kUpper,  // an upper of overlayfs: its marks are translated, or refused
-  kPlain,  // any directory that becomes a layer: what a layer would take for a mark is left out
-  kView,   // not for a layer: taken as it looks
+  kPlain,  // any directory that becomes a layer: files that a layer would treat as marks are left out
+  kView,   // not for a layer: everything is taken as it is
 };
 
 struct LayerTarOptions {
-  // Seconds since 1970 that replace all later times (SOURCE_DATE_EPOCH).
+  // Seconds since 1970. Later times become this time (SOURCE_DATE_EPOCH).
   std::optional<int64_t> latest_mtime;
   TreeKind kind = TreeKind::kUpper;
   bool cross_mounts = false;  // takes file systems mounted inside too
   // Makes each file with a hole a sparse member, for a reader that is known to understand them. Else a file
   // becomes a sparse member only if it would have too many zeros: every reader gets its content right, but
-  // not every one keeps the holes, and dockerd and podman cannot put a layer with such a member together
-  // again.
+  // some do not keep the holes, and dockerd and podman cannot reassemble a layer with such a member.
   bool sparse = false;
   std::shared_ptr<Clones> clones;  // set if the extractor of the tar can use clones of its larger files
 };
@@ -65,8 +63,8 @@ class LayerTar {
   // that most of it would be written as zeros. Any thread, one at a time.
   size_t Read(char* buffer, size_t room);
 
-  // What the tar cannot hold (sockets, attributes with names that PAX cannot hold), or what means something
-  // else in a layer (whiteouts, by their names or numbers).
+  // Warnings about what the tar cannot hold (sockets, attributes with names that PAX cannot hold), and about
+  // what means something else in a layer (whiteouts, by their names or numbers).
   Warnings& warnings() { return warnings_; }
 
  private:

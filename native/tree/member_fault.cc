@@ -6,7 +6,7 @@ namespace layerstack {
 
 namespace {
 
-// More than any attribute takes, so a disk with this much space did not refuse it for lack of space.
+// More than any attribute takes. So a disk with this much free space did not refuse it for lack of space.
 constexpr uint64_t kRoomForAttributes = 1 << 20;
 
 bool HasRoom(int place) {

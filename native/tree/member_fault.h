@@ -1,5 +1,4 @@
-// Tells whether the member or the machine is at fault when a system call fails that does what a member of a
-// tar says.
+// Tells whether the member of a tar or the machine is at fault when a system call for the member fails.
 #pragma once
 
 #include <string>

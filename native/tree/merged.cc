@@ -20,7 +20,7 @@ MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std
     UniqueFd fd = OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY);
     if (!fd && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
       ThrowInput("ERR_STORE_CORRUPT",
-                 "the content of a layer, " + path + ", is missing: load its image again", {{"path", path}});
+                 "the directory " + path + " of a layer is missing: load its image again", {{"path", path}});
     if (!fd) ThrowErrno(errno, "open", path);
     // The roots of layers always merge: overlayfs ignores an opaque mark there.
     parts_.push_back({std::move(fd), std::move(path)});
@@ -44,6 +44,7 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
       ThrowErrno(errno, "stat", path);
     }
     if (!S_ISDIR(st.st_mode)) {
+      if (found.below) found.below->closed_ = true;
       if (found.exists || IsWhiteout(st)) return found;
       found.exists = true;
       found.st = st;
@@ -59,7 +60,10 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
     UniqueFd fd(
         Again<::openat>(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path);
-    if (!found.below->Add(std::move(fd), std::move(path))) return found;
+    if (!found.below->Add(std::move(fd), std::move(path))) {
+      found.below->closed_ = true;
+      return found;
+    }
   }
   return found;
 }

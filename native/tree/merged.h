@@ -1,5 +1,5 @@
-// One directory of an image's merged view, found by looking into its layers instead of mounting them: what
-// overlayfs would show for it (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character
+// One directory of an image's merged view, as overlayfs would show it. It is found by looking into the layers
+// instead of mounting them (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character
 // device 0:0. A directory with trusted.overlay.opaque=y hides what is below it. A directory merges with the
 // directories of its name below, down to the first entry that is not a directory.
 #pragma once
@@ -28,7 +28,7 @@ class MergedDir {
     size_t layer;  // the topmost directory that has it
   };
 
-  // A view of nothing.
+  // An empty view.
   MergedDir() = default;
 
   // The root of the view: `lowers` topmost first, relative to `root_fd`. Throws Failure.
@@ -36,6 +36,9 @@ class MergedDir {
 
   // What the view has under `name`. `first`: the topmost directory that may have it, if known.
   Found Lookup(const std::string& name, size_t first = 0) const;
+
+  // Whether nothing of a layer below these directories shows here: the lowest one is opaque, or hides it.
+  bool closed() const { return closed_; }
 
   // Every name that any of the directories has, hidden or not.
   std::vector<Name> List() const;
@@ -56,6 +59,7 @@ class MergedDir {
   bool Add(UniqueFd fd, std::string path);
 
   std::vector<Part> parts_;
+  bool closed_ = false;
 };
 
 bool IsWhiteout(const struct stat& st);

@@ -16,7 +16,7 @@ namespace {
 uint32_t IdOf(const TarMember& member, int64_t id, const char* what) {
   if (id < 0 || id >= UINT32_MAX) {
     ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has the " + what + " id " + std::to_string(id) +
-                                        ", which no file can have");
+                                        ", which is not valid for a file");
   }
   return static_cast<uint32_t>(id);
 }
@@ -69,7 +69,7 @@ dev_t DeviceOf(const TarMember& member) {
 
 const char* LinkTargetOf(const TarMember& member) {
   if (member.linkname.empty())
-    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link to nothing");
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link with an empty target");
   return member.linkname.c_str();
 }
 

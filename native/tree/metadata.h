@@ -1,4 +1,4 @@
-// Owner, extended attributes, mode and times of what a member has created, in dockerd's order: chown takes
+// Sets owner, extended attributes, mode and times of a member's new entry, in dockerd's order: chown takes
 // setuid bits and capabilities away, so both come after it. System errors are thrown without a path.
 #pragma once
 
@@ -40,10 +40,10 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings);
 // A regular file that has just been made.
 struct NewFile {
   UniqueFd fd;
-  bool needs_chown = true;  // its owner may not be what the member says
-  bool needs_chmod = true;  // its mode may not be what the member says
+  bool needs_chown = true;  // its owner may differ from the member's
+  bool needs_chmod = true;  // its mode may differ from the member's
 };
-// Sets what the member says. Call it when the file has its content.
+// Sets the facts of the member. Call it when the file has its content.
 void FinishFile(const NewFile& file, const TarMember& member, Warnings& warnings);
 
 }  // namespace layerstack

@@ -12,7 +12,7 @@ namespace layerstack {
 struct PathStat {
   struct stat status;
   // Of a link: where it finally leads, absolute in the root, free of links as far as it exists. The rest of a
-  // dangling link is as written. A link that leads to itself has its own path, as it was asked for.
+  // dangling link is as written. A link that leads to itself has the path of the request.
   std::optional<std::string> link_target;
 };
 

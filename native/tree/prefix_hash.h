@@ -1,6 +1,6 @@
 // Hashes of a path and of every directory above it, in one pass over its bytes: polynomials modulo 2^61 - 1
-// at two random points, 122 bits. The chance that two paths of one layer collide is below 2^-50, even
-// if an attacker chose them.
+// at two random points, 122 bits. Two paths of one layer collide with a probability below 2^-50, even if an
+// attacker chose them.
 #pragma once
 
 #include <cstddef>

@@ -107,7 +107,7 @@ class Remover {
     for (;;) {
       std::vector<Dirents::Entry>& piece = entries.Next();
       if (piece.empty()) break;
-      // In the order of inodes, so that neighbours in the inode table are freed together.
+      // In the order of inodes: neighbours in the inode table are then freed together.
       std::sort(piece.begin(), piece.end(), [](const auto& a, const auto& b) { return a.inode < b.inode; });
       for (const Dirents::Entry& entry : piece) {
         if (RemoveOne(fd, entry.name, entry.type)) frame.todo.emplace_back(entry.name);
@@ -129,8 +129,8 @@ class Remover {
     frames_.pop_back();
   }
 
-  // The fd of a frame. If it was given up, opens `..` of the directory in it, which must lead to the same
-  // directory.
+  // The fd of a frame. If it was closed to save fds, opens `..` of the directory in it, which must lead to
+  // the same directory.
   int Reopen(size_t index, int child) {
     Frame& frame = frames_[index];
     if (!frame.fd) {

@@ -1,5 +1,5 @@
-// Counts against a bound what the members of a tar become: the bytes of the tar, and holes of sparse files as
-// the zeros that they stand for. Else a tar of some kilobytes could make files of many terabytes.
+// Bounds the size of what a tar becomes: it counts the bytes of the tar, and holes of sparse files as the
+// zeros that they stand for. Without it a tar of some kilobytes could make files of many terabytes.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class SizeBound {
     }
     ThrowInput("ERR_LIMIT_EXCEEDED",
                "with '" + member.name + "' of " + std::to_string(member.size) +
-                   " bytes it has more than the " + std::to_string(most_) +
+                   " bytes the tar has more than the " + std::to_string(most_) +
                    " bytes that are allowed, holes of sparse files included; if you trust it, " +
                    "allow more with maxBytes (--max-bytes)",
                {{"limit", std::to_string(most_)}, {"member", member.name}});

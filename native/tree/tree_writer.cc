@@ -212,7 +212,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (target->empty()) missing(member.linkname.empty() ? "names nothing" : "is the root");
   SplitPath from = SplitMemberPath(*target);
   SplitPath to = SplitMemberPath(path);
-  // The replaced entry may be the link's target or be above it: then there is nothing left to link to.
+  // The replaced entry may be the link's target or a directory above it. Then the target is gone.
   auto link = [&] {
     UniqueFd target_dir = Duplicate(dirs_.Open(from.parent, false).dir->fd.get());
     CachedDir& dir = Parent(to.parent);
@@ -227,7 +227,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (result < 0 && errno == EPERM) missing("cannot be linked to");
   if (result < 0) ThrowErrno(errno, "link");
 
-  // A link's header counts like any other, for the inode that it shares. The last one wins.
+  // A link's header sets the attributes of the shared inode, as every header does. The last one wins.
   contents_.Drain();
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
@@ -248,7 +248,7 @@ void TreeWriter::Whiteout(const TarMember& member, const std::string& path) {
   }
   std::string name = split.base.substr(kWhiteout.size());
   if (name.empty() || name == "." || name == "..")
-    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a whiteout of nothing that could exist");
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a whiteout of a name that cannot exist");
   CachedDir& dir = Parent(split.parent);
   if (Again<::mknodat>(dir.fd.get(), name.c_str(), S_IFCHR, ::makedev(0, 0)) < 0) {
     if (errno != EEXIST) ThrowErrno(errno, "mknod");

@@ -33,12 +33,12 @@ class TreeWriter {
 
   // A regular file. The caller then calls FinishFile or gives it to Contents().
   struct File : NewFile {
-    bool through_link;  // its directory is not where the member's name says
+    bool through_link;  // the member's name leads to its directory through a link
   };
   // `clone`: a file without a name that has the content already.
   File CreateFile(const TarMember& member, const std::string& path, UniqueFd clone = {});
-  // Writes the contents of files on a thread of its own. What depends on the state of earlier files drains it
-  // first.
+  // Writes the contents of files on a thread of its own. Work that depends on the state of earlier files
+  // drains it first.
   ContentWriter& Contents() { return contents_; }
 
   // Restores the times of directories. Then everything is in its final state.

@@ -41,7 +41,7 @@ Unpacker::Unpacker(UnpackOptions options, ByteSource& source)
   if (!root_) ThrowErrno(errno, "open", options_.root);
   if (OpenInRoot(root_.get(), options_.directory, kAnyDirectory)) return;
   if (errno != ENOTDIR) ThrowErrno(errno, "open", options_.directory);
-  ThrowInput("ERR_PATH_TYPE", options_.directory + " is no directory, so nothing can be extracted into it",
+  ThrowInput("ERR_PATH_TYPE", options_.directory + " is not a directory, so nothing can be extracted into it",
              {{"path", options_.directory}});
 }
 
@@ -67,7 +67,7 @@ void Unpacker::Apply(TarMember& member) {
   std::optional<std::string> path = CleanMemberPath(member.name);
   if (!path) Invalid("'" + member.name + "' climbs out of the destination");
   if (path->empty()) {
-    if (member.type != '5') Invalid("'" + member.name + "' is the destination itself, and yet no directory");
+    if (member.type != '5') Invalid("'" + member.name + "' is the destination itself, but not a directory");
     return;
   }
   Own(member);
@@ -93,7 +93,7 @@ void Unpacker::Apply(TarMember& member) {
   }
 }
 
-// A file that changes hands must not keep the right to act as its owner.
+// A file that gets another owner must not keep the right to act as its owner.
 void Unpacker::Own(TarMember& member) const {
   if (options_.owner == UnpackOptions::Owner::kCaller) member.mode &= ~static_cast<int64_t>(kSetIds);
   if (options_.owner != UnpackOptions::Owner::kFixed) return;
@@ -111,7 +111,7 @@ int Unpacker::Parent(const std::string& parent) {
   return parent_.get();
 }
 
-// What members leave out: dockerd makes it, with these modes.
+// Directories without a member of their own: dockerd makes them, with these modes.
 UniqueFd Unpacker::MakeDirectories(const std::string& path) {
   UniqueFd dir = OpenInRoot(root_.get(), options_.directory, kAnyDirectory);
   for (size_t end = 0; dir && end != std::string::npos;) {
@@ -124,8 +124,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
       if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST)
         ThrowErrno(errno, "mkdir", at);
       next = OpenInRoot(root_.get(), at, kAnyDirectory);
-      if (!next && errno == ENOENT)
-        Invalid("'" + path + "' cannot be made: '" + at + "' is a link to nothing");
+      if (!next && errno == ENOENT) Invalid("'" + path + "' cannot be made: '" + at + "' is a dangling link");
     }
     if (!next) ThrowErrno(errno, "open", at);
     dir = std::move(next);
@@ -133,7 +132,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
   return dir;
 }
 
-// Removes what has the member's name, or refuses to.
+// Removes the entry with the member's name, or refuses to.
 void Unpacker::MakeRoom(int parent, const std::string& base, const TarMember& member) {
   struct stat status;
   if (Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -142,12 +141,12 @@ void Unpacker::MakeRoom(int parent, const std::string& base, const TarMember& me
   }
   bool is_directory = S_ISDIR(status.st_mode);
   if (options_.keep_kinds && is_directory != (member.type == '5')) {
-    const char* what = is_directory ? "is a directory, and is not replaced by something else"
-                                    : "is no directory, and is not replaced by one";
+    const char* what = is_directory ? "is a directory, and only a directory may replace it"
+                                    : "is not a directory, and a directory may not replace it";
     ThrowInput("ERR_PATH_TYPE", "'" + member.name + "' in the destination " + what,
                {{"path", At(member.name)}});
   }
-  if (is_directory) parent_path_.reset();  // it may be in there
+  if (is_directory) parent_path_.reset();  // that directory may be in the removed one
   RemoveTreeAt(parent, base, member.name);
 }
 
@@ -187,7 +186,7 @@ void Unpacker::Node(int parent, const std::string& base, const TarMember& member
     int made = Again<::mknodat>(parent, base.c_str(), type | 0600, device);
     if (made < 0 && errno == EPERM && type == S_IFCHR && device == 0)
       Invalid("'" + member.name +
-              "' is the character device 0:0, which means a removal in a container's file system");
+              "' is the character device 0:0, which stands for a removed file in a container's file system");
     return made;
   });
 }
@@ -253,17 +252,17 @@ void Unpacker::HardLink(int parent, const std::string& base, const TarMember& me
   UniqueFd dir = OpenInRoot(root_.get(), At(from.parent), O_PATH | O_DIRECTORY);
   struct stat status;
   bool found = dir && Again<::fstatat>(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-  if (!found && errno == ENOENT) Invalid(what + "is not there");
+  if (!found && errno == ENOENT) Invalid(what + "does not exist");
   if (!found) ThrowErrno(errno, "open", At(*target));
   if (S_ISDIR(status.st_mode)) Invalid(what + "is a directory");
   struct stat old;
   bool same = Again<::fstatat>(parent, base.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0 &&
               old.st_dev == status.st_dev && old.st_ino == status.st_ino;
-  // There is nothing to do; and what would be removed to make room could be the only name.
+  // Nothing is left to do. Making room could remove the only name of the inode.
   if (same) return;
   Place(parent, base, member, "link", [&] {
     int linked = Again<::linkat>(dir.get(), from.base.c_str(), parent, base.c_str(), 0);
-    if (linked < 0 && errno == ENOENT) Invalid(what + "it would take the place of");
+    if (linked < 0 && errno == ENOENT) Invalid(what + "it would replace");
     return linked;
   });
 }

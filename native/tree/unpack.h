@@ -1,7 +1,7 @@
 // Extracts a tar into a directory of an existing tree, as dockerd does for `docker cp`: no member stands for
-// a removal, directories are merged, other entries replaced. A container may change its tree meanwhile. So
-// every directory is opened inside the root (sys/resolve), and everything else happens relative to its fd and
-// without following a link.
+// a removal, directories are merged, and other entries are replaced. A container may change its tree
+// meanwhile. So every directory is opened inside the root (sys/resolve), and everything else happens relative
+// to its fd and without following a link.
 //
 // A file that replaces another is written beside it and renamed over it, so that a full disk does not cost
 // the old content.

@@ -11,7 +11,7 @@
 namespace layerstack {
 
 bool IsOpaque(int fd) {
-  char value[2];  // asked for on every directory: no allocation
+  char value[2];  // read for every directory, so without an allocation
   return Again<::fgetxattr>(fd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
 }
 
@@ -24,7 +24,7 @@ void RefuseIndirect(const std::string& attribute, const std::string& path) {
 
 bool RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return true;
-  char names[256];  // asked for on every entry, most of which have none: no allocation
+  char names[256];  // read for every entry, most of which have no attributes, so without an allocation
   ssize_t size = Again<::llistxattr>(where.c_str(), names, sizeof names);
   if (size == 0) return true;
   if (size < 0 && errno == ENOENT) return false;  // deleted meanwhile by the running container

@@ -1,4 +1,4 @@
-// Things left out of a layer without failing it: the first kMaxWarnings warnings, and how many there were.
+// Warnings about parts that were left out of a layer: the first kMaxWarnings of them, and the number of all.
 #pragma once
 
 #include <cstdint>

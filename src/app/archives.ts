@@ -34,8 +34,9 @@ export class Archives extends ArchiveContents {
 
   /**
    * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads the
-   * files from the archive, which must not change meanwhile. Closing it, or the end of an `await using`
-   * block, leaves nothing behind. If this process dies, the next writer of the store removes it.
+   * files from the archive, which must not change while it is mounted. Closing the result, or the end of an
+   * `await using` block, leaves nothing behind. If this process dies, the next writer of the store unmounts
+   * it.
    * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated
    *   once.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
@@ -58,8 +59,8 @@ export class Archives extends ArchiveContents {
   /**
    * Mounts an archive as {@link open} does, but the mount outlives this process: each `mount` needs an
    * `unmount`. A second mount of the same archive and image gives the same root file system.
-   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only, or
-   *   unverified, and the caller wants otherwise.
+   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only and
+   *   the caller wants it writable, or unverified and the caller wants it verified.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     this.#root.session();
@@ -67,8 +68,8 @@ export class Archives extends ArchiveContents {
   }
 
   /**
-   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
-   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
+   * Ends one use of a mounted archive. `path` is that of the archive, or of its root file system. The end of
+   * the last use unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND,
    *   ERR_STORE_READ_ONLY.
@@ -105,8 +106,8 @@ export class Archives extends ArchiveContents {
 
 /**
  * Mounts the image of an archive as a writable root file system, without a store and without unpacking it:
- * the kernel reads the files from the archive, which must not change meanwhile. Closing it, or the end of an
- * `await using` block, leaves nothing behind. It needs root.
+ * the kernel reads the files from the archive, which must not change while it is mounted. Closing the result,
+ * or the end of an `await using` block, leaves nothing behind. It needs root.
  * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated once.
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
  *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,

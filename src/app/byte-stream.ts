@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { LayerstackError } from '../core/errors.ts';
 
-/** The bytes that may wait for the reader: one piece, because several would be copied into one. */
+/** How many bytes may wait for the reader: one piece, because Node would copy several into one. */
 const BUFFER = 256 << 10;
 
 /** The streams that a store has given out. */

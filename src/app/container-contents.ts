@@ -12,7 +12,7 @@ import type { Change } from '../rwlayer/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
-import type { Container } from '../container/record.ts';
+import { rwLayerOf, type Container } from '../container/record.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
@@ -98,8 +98,8 @@ export class ContainerContents {
 
   /**
    * Copies a file or directory of a container to the host, as `docker cp CONTAINER:SOURCE DESTINATION`.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory would replace
-   *   something else, or be replaced by it; ERR_ABORTED, and what {@link mount} throws.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory would replace another
+   *   kind of file, or the reverse; ERR_ABORTED, and what {@link mount} throws.
    */
   async copyOut(
     ref: ContainerRef,
@@ -138,12 +138,15 @@ export class ContainerContents {
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.get(ref);
     const { listChanges } = await late();
-    return this.#unlessRemoved(container, listChanges(this.#parts.root, container));
+    return this.#unlessRemoved(
+      container,
+      listChanges(this.#parts.root, this.#parts.layers, rwLayerOf(container)),
+    );
   }
 
   /**
-   * Makes an image of a container's changes; without changes it shares all layers with the container's image.
-   * Resolves with the image's id when the image is durable. After an error the store is as it was.
+   * Makes an image of a container's changes. Without changes, the image has the layers of the container's
+   * image. Resolves with the image's id when the image is durable. After an error the store is as it was.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for
    *   a malformed change, ERR_UPPER_CHANGED where a file shrinks meanwhile, ERR_UPPER_UNSUPPORTED,
    *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
@@ -187,11 +190,13 @@ export class ContainerContents {
   }
 
   /**
-   * Writes the root file system of a container to an empty regular file: EROFS with 4 KiB blocks. Nothing is
-   * synced. The fd stays the caller's, also after an error, when part of the file system may be in the file.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty;
+   * Writes the root file system of a container to an empty regular file: EROFS with 4 KiB blocks, or ext4.
+   * Nothing is synced. The fd stays the caller's, also after an error, when part of the file system may be in
+   * the file.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or
+   *   `size` is too small; ERR_UNSUPPORTED where ext4 needs a program that is missing;
    *   ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_UPPER_CHANGED,
-   *   ERR_ABORTED; system errors of write(2).
+   *   ERR_NO_SPACE, ERR_SYSTEM with the words of mke2fs, ERR_ABORTED; system errors of write(2).
    */
   async writeDisk(fd: number, ref: ContainerRef, options: DiskImageOptions = {}): Promise<void> {
     await requireEmptyFile(fd);

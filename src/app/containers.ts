@@ -25,8 +25,8 @@ import type { StoreParts } from './store-parts.ts';
 const late = () => import('./late/containers.ts');
 
 /**
- * A container that was just made. Disposing it removes it, and unmounts it first, even if others have mounted
- * it or have files open in it. Disposing a container that was removed already does nothing.
+ * A container that was just made. Disposing it removes it, and unmounts it first, even if other processes
+ * have mounted it or have files open in it. Disposing a container that was removed already does nothing.
  */
 export interface NewContainer extends Container, AsyncDisposable {}
 
@@ -118,8 +118,7 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Ends one use of a container's mount; the last one unmounts. Resolves with the number of uses that are
-   * left.
+   * Ends one use of a container's mount; the last one unmounts. Resolves with the number of remaining uses.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
    */
   async unmount(ref: ContainerRef, options: UnmountOptions = {}): Promise<number> {
@@ -135,9 +134,9 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Writes an OCI bundle of a container to `directory`, for `runc run --bundle`. The bundle runs as the
-   * container's config and host config ask. Mounts the container unless it is mounted. The runtime needs that
-   * mount until it has ended: {@link unmount} it then.
+   * Writes an OCI bundle of a container to `directory`, for `runc run --bundle`. The bundle has the settings
+   * of the container's config and host config. Mounts the container unless it is mounted. The runtime needs
+   * that mount until it has ended: {@link unmount} it then.
    * @throws {@link LayerstackError} ERR_USER_NOT_FOUND, ERR_CONFIG_INVALID without a command,
    *   ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for a device or directory of the host, ERR_INVALID_ARGUMENT for a
    *   propagation that the host's mount does not allow, and what {@link mount} throws.
@@ -162,8 +161,7 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Gives a container another name. Whatever happens meanwhile, the container has the old name or the new
-   * one.
+   * Gives a container another name. After a crash, the container has either the old name or the new one.
    * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one
    *   it has, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
@@ -238,7 +236,9 @@ export class Containers extends ContainerContents {
   }
 }
 
-/** Returns the image as `docker ps` shows it: the reference with its tag, or the id where one was given. */
+/**
+ * Returns the image as `docker ps` shows it: the reference with its tag, or the id if the caller gave an id.
+ */
 function imageName(given: string, id: string): string {
   if (id.startsWith(given) || id.startsWith(`sha256:${given}`)) return id;
   return formatReference(withDefaultTag(parseReference(given)));

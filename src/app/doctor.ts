@@ -4,23 +4,26 @@
  * the store, even where the store cannot be opened.
  */
 import { isHex64 } from '../core/digest.ts';
-import { accessSync, constants } from 'node:fs';
+import { constants } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
 import { native, type ErofsMethod, type MountMethod, type Probe } from '../system/native.ts';
+import { findProgram } from '../system/programs.ts';
 import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
+import { EXT4_PROGRAMS } from '../transfer/archive/ext4-disk.ts';
 
 /** The result of one check. */
 export interface Finding {
   readonly name: string;
   /**
-   * `warn`: layerstack works, but not as well as it could, or a user should look. `fail`: layerstack cannot
-   * work like this. `unknown`: this user may not find out, and `detail` says why.
+   * `warn`: layerstack works, but not as well as it could, or there is something that a user should look at.
+   * `fail`: layerstack cannot work like this. `unknown`: this user cannot make the check, and `detail` says
+   * why.
    */
   readonly state: 'ok' | 'warn' | 'fail' | 'unknown';
   /** The facts that the check found. */
@@ -49,7 +52,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
     await dockerdFinding(layout),
     await sessionFinding(layout),
     await depthFinding(layout),
-    ...runtimeFindings(),
+    ...programFindings(),
   ];
 }
 
@@ -279,27 +282,21 @@ async function depthFinding(layout: Layout): Promise<Finding> {
   );
 }
 
-function runtimeFindings(): Finding[] {
-  return ['runc', 'crun'].map((name) => {
-    const path = findProgram(name);
-    return finding(name, true, path ?? 'not installed (only needed to run bundles)', '');
-  });
+function programFindings(): Finding[] {
+  return [
+    ...['runc', 'crun'].map((name) => programFinding(name, 'only needed to run bundles', '')),
+    ...EXT4_PROGRAMS.map((name) =>
+      programFinding(name, 'only needed by `image --format ext4`', 'install e2fsprogs to write ext4 images'),
+    ),
+  ];
 }
 
-/** Returns the path of a program, or undefined. Also searches the directories of the system. */
-export function findProgram(name: string): string | undefined {
-  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-  return directories
-    .filter(Boolean)
-    .map((directory) => join(directory, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
+function programFinding(name: string, who: string, remedy: string): Finding {
+  const path = findProgram(name);
+  return {
+    ...{ name, state: 'ok', detail: path ?? `not installed (${who})` },
+    advice: path === undefined ? remedy : '',
+  };
 }
 
 /**

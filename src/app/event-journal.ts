@@ -1,8 +1,8 @@
 /**
  * The journal of a store, `layerstack/events/<n>`: what is done to the store, one JSON document a line. Every
  * process that writes to the root appends to it, so `layerstack events` sees what all of them do. When a file
- * has {@link SEGMENT_BYTES}, the next one begins, and only the last two stay. This needs no lock: several
- * processes may begin the next file, or remove the one before the last, at once.
+ * has {@link SEGMENT_BYTES}, the next one begins, and only the last two stay. This does not need a lock:
+ * several processes may begin the next file, or remove the one before the last, at the same time.
  *
  * The journal is for people who watch, not for accounting. It is not synced. What a process did right before
  * it was killed may be missing. The journal holds no more than `docker events` shows.
@@ -81,7 +81,7 @@ export class EventJournal {
 
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
-      // The newline ends a line that a full disk has cut off.
+      // The newline in front ends a line that a full disk has cut off.
       const text = `\n${this.#waiting.splice(0).join('')}`;
       await this.#root.aftermath.run('it is not among the events of the store', async () => {
         await this.#segment.append(text);
@@ -130,7 +130,7 @@ class LastSegment {
     await file?.close();
   }
 
-  /** Opens the last file that there is; one that is full is followed by the next. */
+  /** Opens the last existing file, or the next one if that is full. */
   async #open(): Promise<{ readonly file: FileHandle; readonly isNext: boolean }> {
     await this.close();
     const last = (await segments(this.#layout)).at(-1) ?? 1;
@@ -142,7 +142,10 @@ class LastSegment {
     return { file, isNext };
   }
 
-  /** Two system calls: `layerstack/` may be deleted, and another process may have begun the next. */
+  /**
+   * Returns whether the open file is still the last one: `layerstack/` may be deleted, and another process
+   * may have begun the next file. It takes two system calls.
+   */
   #isLast(): boolean {
     const entry = this.#look(this.#number);
     return (
@@ -165,7 +168,7 @@ async function openSegment(layout: Layout, segment: number) {
   try {
     return await open();
   } catch (error) {
-    // Somebody may have deleted `layerstack/`.
+    // `layerstack/` may have been deleted.
     if (!isSystemError(error, 'ENOENT')) throw error;
     await call(native.batch(layout.root, layout.skeleton()));
     return await open();
@@ -232,7 +235,7 @@ interface Position {
   rest: Buffer;
 }
 
-/** Reads the journal. Yields each event once, however often it is asked. */
+/** Reads the journal. Each event is yielded once. */
 class JournalReader {
   readonly #layout: Layout;
   readonly #positions = new Map<number, Position>();
@@ -257,7 +260,7 @@ class JournalReader {
     const position = this.#positions.get(segment) ?? { offset: 0, rest: Buffer.alloc(0) };
     this.#positions.set(segment, position);
     const entry = statEntry(path);
-    // Anything but a file is opened too: the open then fails with an error that names it.
+    // Something else than a file is opened too: that fails with an error that names it.
     if (entry?.kind === 'file' && entry.size <= position.offset) return;
     const file = await openStoreFile(path, constants.O_RDONLY).catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT')) return undefined;

@@ -1,17 +1,19 @@
 /**
- * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it repairs
- * what can be repaired without losing anything that somebody may want. Readers and writers may work
- * meanwhile; what they work on is left alone. Without `repair` it writes nothing, so it can also check the
- * store of a running dockerd.
+ * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it makes
+ * those repairs that lose nothing a user may want. Readers and writers may work at the same time. Objects
+ * that they work on are left alone. Without `repair` it writes nothing, so it can also check the store of a
+ * running dockerd.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { StoreFinding, Problem } from '../core/store-finding.ts';
 import { checkContainers } from '../container/check.ts';
+import { guardLayer } from '../container/guard-layer.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
-import type { LayerStore } from '../layer/store.ts';
+import type { DamagedLayer, LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
+import { checkSnapshots } from '../snapshot/check.ts';
 import { checkSessions } from '../system/check.ts';
 import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
@@ -26,7 +28,7 @@ export interface FsckOptions {
 
 export interface FsckStores {
   readonly root: Root;
-  readonly layers: Pick<LayerStore, 'find' | 'findAll' | 'collect' | 'collectable'>;
+  readonly layers: Pick<LayerStore, 'find' | 'findAll' | 'collect' | 'collectable' | 'renew'>;
 }
 
 /**
@@ -43,7 +45,8 @@ export async function* fsck(
   const layerChecks = async function* (): AsyncGenerator<Problem> {
     const known = knownLayers(await readConfigs(root));
     const containers = await rwLayerOverlays(root);
-    yield* checkLayers(root, { known, containers, deep, signal });
+    const guard = (layer: DamagedLayer): Promise<AsyncDisposable> => guardLayer(root, layer);
+    yield* checkLayers(root, { known, containers, deep, guard, layers, signal });
   };
   const checks = [
     checkEntries(root.layout),
@@ -51,6 +54,7 @@ export async function* fsck(
     untilPlanted(layerChecks()),
     untilPlanted(checkImages(root, layers, { signal })),
     untilPlanted(checkContainers(root, layers, { signal })),
+    untilPlanted(checkSnapshots(root, { signal })),
   ];
   for (const check of checks)
     for await (const problem of check) {

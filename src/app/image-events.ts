@@ -1,6 +1,6 @@
 /**
- * Reports events about images. Each event carries the labels of its image, which are read only if somebody
- * listens.
+ * Reports events about images. Each event carries the labels of its image, which are read only if there is a
+ * listener.
  */
 import type { ImageID } from '../core/digest.ts';
 import { formatReference, type Reference } from '../core/reference.ts';

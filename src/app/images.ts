@@ -22,6 +22,8 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
+import { settleImage, type SettleOptions } from '../image/settle.ts';
+import { chooseForm } from './form.ts';
 import { requireEmptyFile } from './empty-file.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
 import { SIGNATURES } from './signatures/images.ts';
@@ -64,12 +66,18 @@ export class Images {
    */
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await late();
-    const { imageEvents } = this.#parts;
+    const { imageEvents, root } = this.#parts;
+    const { form, notices } = await chooseForm(root, options.form);
+    for (const message of notices) options.onProgress?.({ type: 'notice', message });
     const result = await this.#parts.reclaiming(
-      timed('load', 'total', () => load(this.#parts, source, options)),
+      timed('load', 'total', () => load(this.#parts, source, { ...options, form })),
     );
     for (const { id } of result.images) await imageEvents.emit('load', id);
-    return result;
+    this.#parts.settleLater(
+      form,
+      result.images.map(({ id }) => id),
+    );
+    return { ...result, notices: [...notices, ...result.notices] };
   }
 
   /**
@@ -133,22 +141,26 @@ export class Images {
   ): Promise<ImageID> {
     const name = newImageName(options);
     const { importImage } = await late();
-    const { imageEvents } = this.#parts;
+    const { imageEvents, root } = this.#parts;
+    const { form, notices } = await chooseForm(root, options.form);
+    for (const message of notices) options.onProgress?.({ type: 'notice', message });
     const id = await this.#parts.reclaiming(
-      timed('import', 'total', () => importImage(this.#parts, source, name, options)),
+      timed('import', 'total', () => importImage(this.#parts, source, name, { ...options, form })),
     );
+    this.#parts.settleLater(form, [id]);
     if (name !== undefined) await imageEvents.emit('tag', id, formatReference(name));
     await imageEvents.emit('import', id);
     return id;
   }
 
   /**
-   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks. The same image
-   * gives the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when part of the
-   * file system may be in the file.
+   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks, or ext4. The
+   * same image gives the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when
+   * part of the file system may be in the file.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or
-   *   the image has no layers; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED,
-   *   ERR_ABORTED; system errors of write(2).
+   *   the image has no layers, or `size` is too small; ERR_UNSUPPORTED where ext4 needs a program that is
+   *   missing; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE,
+   *   ERR_SYSTEM with the words of mke2fs, ERR_ABORTED; system errors of write(2).
    * @example
    * ```ts
    * await using file = await open('disk.erofs', 'w');
@@ -158,9 +170,27 @@ export class Images {
   async writeDisk(fd: number, image: string, options: DiskImageOptions = {}): Promise<void> {
     await requireEmptyFile(fd);
     const { writeImageOfImage } = await late();
-    const { root, layers, images, overlay } = this.#parts;
-    const stores = { layout: root.layout, layers, images, overlay };
-    await writeImageOfImage(fd, stores, await images.resolve(image), options);
+    const { root, layers, images } = this.#parts;
+    await writeImageOfImage(fd, { root, layers, images }, await images.resolve(image), options);
+  }
+
+  /**
+   * Settles a packed image: extracts its layers from their tars into Docker's form, verified. Then dockerd
+   * sees the image. Containers of it keep working. Resolves when the image is durable, with false where it
+   * was in Docker's form already.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT for a tar that
+   *   was changed, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await store.images.load('app.tar', { form: 'packed' });
+   * await store.images.settle('app:1');
+   * ```
+   */
+  async settle(image: string, options: SettleOptions = {}): Promise<boolean> {
+    const { root, images } = this.#parts;
+    root.session();
+    const id = await images.resolve(image);
+    return this.#parts.reclaiming(settleImage(this.#parts, id, options));
   }
 
   /** Returns the images, newest first, as `docker images` lists them. */
@@ -218,8 +248,8 @@ export class Images {
    *   names; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
    */
   remove(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
-    const { images, containers, imageEvents } = this.#parts;
-    return images.remove(image, () => containers.users(), options, imageEvents.deleted);
+    const { images, imageEvents } = this.#parts;
+    return images.remove(image, () => this.#parts.users(), options, imageEvents.deleted);
   }
 
   /**
@@ -229,8 +259,8 @@ export class Images {
    *   dry run.
    */
   async prune(options: PruneOptions = {}): Promise<PruneResult> {
-    const { images, containers, events, imageEvents } = this.#parts;
-    const result = await images.prune(() => containers.users(), options, imageEvents.deleted);
+    const { images, events, imageEvents } = this.#parts;
+    const result = await images.prune(() => this.#parts.users(), options, imageEvents.deleted);
     if (options.dryRun !== true) events.prune('image', result.SpaceReclaimed);
     return result;
   }

@@ -10,6 +10,7 @@ import type { StoreFinding } from '../core/store-finding.ts';
 import { NamedObjects } from '../container/named-objects.ts';
 import type { ContainerUsage } from '../container/store.ts';
 import type { ImageUsage } from '../image/store.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
 import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
@@ -21,6 +22,7 @@ import { readEvents, type EventsOptions, type RecordedEvent } from './event-jour
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
 import { SIGNATURES } from './signatures/store.ts';
+import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
 import { StoreParts } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
@@ -34,18 +36,18 @@ export interface OpenOptions {
   /** Writes nothing, so it works beside a running dockerd. Default false. */
   readonly readOnly?: boolean | undefined;
   /**
-   * Opens a root that users other than root can write to, or rename. They can make root read and write
-   * anything. Default false: such a root is refused (ERR_STORE_UNSAFE).
+   * Opens a root that users other than root can write to, or rename. Such users can make root read and write
+   * any file. Default false: such a root is refused (ERR_STORE_UNSAFE).
    */
   readonly allowUnsafeRoot?: boolean | undefined;
   /**
-   * Default: `NODE_DEBUG=layerstack`. A call whose change was made resolves, even if a later step fails. A
+   * Default: `NODE_DEBUG=layerstack`. A call that has made its change resolves, even if a later step fails. A
    * warning that begins with `done, but` then names that step.
    */
   readonly log?: Logger | undefined;
   /**
-   * The file of the native addon. For a bundled program, where the addon is neither in the package nor named
-   * by `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
+   * The file of the native addon, for bundled programs, where it is neither in the package nor named by
+   * `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
    */
   readonly addon?: string | undefined;
 }
@@ -53,6 +55,14 @@ export interface OpenOptions {
 /** How much disk a store uses, in the terms of docker's API; sizes in bytes. */
 export interface DiskUsage extends ImageUsage {
   readonly Containers: readonly ContainerUsage[];
+  readonly Snapshots: readonly SnapshotUsage[];
+}
+
+/** The disk usage of one snapshot. */
+export interface SnapshotUsage {
+  readonly snapshot: Snapshot;
+  /** Bytes that no other snapshot has. */
+  readonly size: number;
 }
 
 /**
@@ -77,6 +87,8 @@ export class Layerstack implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly images: Images;
   readonly containers: Containers;
+  /** Root file systems of containers, kept as they were at one moment. */
+  readonly snapshots: Snapshots;
   readonly registry: StoreRegistry;
   /** Image archives as root file systems, in place. */
   readonly archives: Archives;
@@ -89,6 +101,7 @@ export class Layerstack implements AsyncDisposable {
     this.#parts = new StoreParts(root);
     this.images = new Images(this.#parts);
     this.containers = new Containers(this.#parts);
+    this.snapshots = new Snapshots(this.#parts);
     this.registry = new StoreRegistry(this.#parts);
     this.archives = new Archives(this.#parts);
     this.networks = new NamedObjects(root, 'networks');
@@ -146,7 +159,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Calls `listener` for each event of this opened store, as `docker events` shows it, until the returned
-   * function is called. Only {@link events} also has the events of other processes on the same root.
+   * function is called. {@link events} also yields the events of other processes on the same root.
    * @example
    * ```ts
    * const stop = store.onEvent(({ type, action, id }) => console.log(type, action, id));
@@ -171,7 +184,7 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Returns how much disk images and containers use. Sizes of layers come from their metadata; sizes of
+   * Returns how much disk images, containers and snapshots use. Sizes of layers come from their metadata; sizes of
    * containers are measured.
    */
   async usage(): Promise<DiskUsage> {
@@ -182,13 +195,22 @@ export class Layerstack implements AsyncDisposable {
       imageId: container.imageId,
       running: active,
     }));
-    const parents = Containers.flatMap(({ container }) => container.parent ?? []);
-    return { ...(await images.usage(users, parents)), Containers };
+    const Snapshots: SnapshotUsage[] = [];
+    for (const snapshot of await this.#parts.listSnapshots()) {
+      const size = await containers.rwLayers.contentSize({ mountId: snapshot.id });
+      Snapshots.push({ snapshot, size });
+      users.push({ containerId: snapshot.id, imageId: snapshot.imageId, running: false });
+    }
+    const parents = [
+      ...Containers.flatMap(({ container }) => container.parent ?? []),
+      ...Snapshots.flatMap(({ snapshot }) => snapshot.layer ?? []),
+    ];
+    return { ...(await images.usage(users, parents)), Containers, Snapshots };
   }
 
   /**
-   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it repairs
-   * what can be repaired without losing anything that somebody may want. Others may use the store meanwhile.
+   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it makes
+   * those repairs that lose nothing a user may want. Others may use the store at the same time.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open
    *   read-only, ERR_ABORTED.
    * @example

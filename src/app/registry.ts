@@ -1,6 +1,6 @@
 /**
- * The operations at registries that need no images of a store. They use the settings of the operator in the
- * directory of the store. They need no opened store, and so no privileges. `store.registry`
+ * The operations at registries that do not need images of a store. They use the operator's settings in the
+ * directory of the store. They do not open the store, so they do not need privileges. `store.registry`
  * (store-registry.ts) also pulls and pushes images.
  */
 import { checkArguments, requireArguments } from '../core/arguments.ts';
@@ -129,7 +129,7 @@ export class Registry {
   }
 
   /**
-   * Forgets the login at a registry. Resolves with false where there was none. Durable on return.
+   * Forgets the login at a registry. Resolves with false if there was no login. Durable on return.
    * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
    */
   async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {

@@ -1,9 +1,10 @@
 /**
- * Reports to listeners what is done to a store: one event for each thing, once it is done, with docker's
- * words and attributes (moby/moby: daemon/events.go at v20.10). Only what this opened store does is reported.
- * The journal (event-journal.ts) is one of the listeners; it holds what all processes do to the root.
+ * Reports changes of a store to listeners: one event for each change, once it is made, with docker's words
+ * and attributes (moby/moby: daemon/events.go at v20.10). Only what this opened store does is reported. The
+ * journal (event-journal.ts) is one of the listeners; it holds what all processes do to the root.
  */
 import type { Container } from '../container/record.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Logger } from '../system/log.ts';
 
 export type ImageAction = 'pull' | 'push' | 'load' | 'save' | 'import' | 'tag' | 'untag' | 'delete' | 'prune';
@@ -17,20 +18,25 @@ export type ContainerAction =
   | 'mount'
   | 'unmount'
   | 'rename'
+  | 'snapshot'
+  | 'rollback'
   | 'destroy'
   | 'prune';
 
+export type SnapshotAction = 'create' | 'destroy';
+
 interface About {
-  /** The id of the image or container; the reference for a pull or push; empty for a prune. */
+  /** The id of the image, container or snapshot; the reference for a pull or push; empty for a prune. */
   readonly id: string;
   /** Labels, `name`, and what docker adds to this action (`image`, `comment`, `reclaimed`, …). */
   readonly attributes: Readonly<Record<string, string>>;
 }
 
-/** Something that was done to a store. */
+/** A change of a store, a pull or a push. */
 export type StoreEvent =
   | (About & { readonly type: 'image'; readonly action: ImageAction })
-  | (About & { readonly type: 'container'; readonly action: ContainerAction });
+  | (About & { readonly type: 'container'; readonly action: ContainerAction })
+  | (About & { readonly type: 'snapshot'; readonly action: SnapshotAction });
 
 export type StoreListener = (event: StoreEvent) => void;
 
@@ -52,7 +58,7 @@ export class StoreEvents {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Whether anybody listens. If nobody does, the facts of an event need not be read. */
+  /** Whether there is a listener. Without one, the facts of an event need not be read. */
   get heard(): boolean {
     return this.#listeners.size > 0;
   }
@@ -76,8 +82,18 @@ export class StoreEvents {
     });
   }
 
+  snapshot(action: SnapshotAction, { id, name, labels, containerId, containerName }: Snapshot): void {
+    const attributes = {
+      ...labels,
+      container: containerId,
+      containerName,
+      ...(name !== undefined && { name }),
+    };
+    this.#emit({ type: 'snapshot', action, id, attributes });
+  }
+
   /** `reclaimed` is in bytes. */
-  prune(type: StoreEvent['type'], reclaimed: number): void {
+  prune(type: 'image' | 'container', reclaimed: number): void {
     this.#emit({ type, action: 'prune', id: '', attributes: { reclaimed: String(reclaimed) } });
   }
 

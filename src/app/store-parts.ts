@@ -2,10 +2,16 @@
  * The parts of one opened store that its nouns (images, containers, registry) share, from opening to closing.
  */
 import { ContainerStore } from '../container/store.ts';
-import { ImageStore } from '../image/store.ts';
-import { LayerStore } from '../layer/store.ts';
+import type { ImageID } from '../core/digest.ts';
+import { settleImage } from '../image/settle.ts';
+import { ImageStore, type ImageUser } from '../image/store.ts';
+import { LayerStore, type StoreForm } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
+import type { SnapshotStore } from '../snapshot/store.ts';
+import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
+import { allMarkers } from '../system/session.ts';
 import { ByteStreams } from './byte-stream.ts';
 import { EventJournal } from './event-journal.ts';
 import { ImageEvents } from './image-events.ts';
@@ -22,6 +28,7 @@ export class StoreParts {
   /** The streams that callers still read. */
   readonly streams = new ByteStreams();
   readonly #journal: EventJournal;
+  #snapshots: Promise<SnapshotStore> | undefined;
 
   constructor(root: Root) {
     this.root = root;
@@ -35,9 +42,37 @@ export class StoreParts {
     this.containers = new ContainerStore(root, this.layers, this.images, this.overlay);
   }
 
+  /** The snapshots of the store, whose module is imported when they are first needed. */
+  snapshots(): Promise<SnapshotStore> {
+    this.#snapshots ??= import('./late/snapshots.ts').then(
+      ({ SnapshotStore }) => new SnapshotStore(this.root, this.containers),
+    );
+    return this.#snapshots;
+  }
+
+  /** Returns the containers and snapshots as users of their images. */
+  async users(): Promise<ImageUser[]> {
+    const snapshots = (await this.listSnapshots()).map(({ id, imageId }) => ({
+      containerId: id,
+      imageId,
+      running: false,
+    }));
+    return [...(await this.containers.users()), ...snapshots];
+  }
+
+  /** Returns the snapshots. A store without any does without their module. */
+  async listSnapshots(): Promise<Snapshot[]> {
+    const { layout } = this.root;
+    const entries = await listEntries(layout, layout.snapshots);
+    return entries.length === 0 ? [] : (await this.snapshots()).list();
+  }
+
   /** Finishes what earlier writers of the store left half done. */
   async resume(): Promise<void> {
     await this.containers.resume();
+    const markers = await allMarkers(this.root.layout);
+    if ([...markers].some((marker) => marker.startsWith('snapshot.')))
+      await (await this.snapshots()).resume();
     await this.images.resume();
   }
 
@@ -54,13 +89,23 @@ export class StoreParts {
     }
   }
 
+  /** Settles images while the caller does something else; {@link close} waits for it. */
+  settleLater(form: StoreForm, ids: readonly ImageID[]): void {
+    if (form !== 'auto') return;
+    const settle = async (): Promise<void> => {
+      for (const id of ids) await settleImage(this, id);
+    };
+    this.layers.runInBackground(settle());
+  }
+
   /**
    * Destroys the streams that are still being read, waits for deletions in the background, and releases the
    * root.
    */
   async close(): Promise<void> {
     await this.streams.close();
-    await Promise.all([this.containers.drain(), this.layers.drain()]);
+    const snapshots = await this.#snapshots;
+    await Promise.all([this.containers.drain(), snapshots?.drain(), this.layers.drain()]);
     await this.#journal.drain();
     await this.root.close();
   }

@@ -4,6 +4,7 @@ import { parseReference, withDefaultTag } from '../core/reference.ts';
 import { timed } from '../system/phases.ts';
 import type { PullOptions, PullResult } from '../transfer/pull/pull.ts';
 import type { PushOptions, PushResult } from '../transfer/push/push.ts';
+import { chooseForm } from './form.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
 import { SIGNATURES } from './signatures/registry.ts';
 import type { StoreParts } from './store-parts.ts';
@@ -41,11 +42,17 @@ export class StoreRegistry extends Registry {
     const { root, layers, images, imageEvents } = this.#parts;
     const stores = { root, layers, images, distribution: new Distribution(root) };
     await using source = openRepository(parsed.repository, await this.access(options));
+    const { form, notices } = await chooseForm(root, options.form);
+    for (const message of notices) options.onProgress?.({ type: 'notice', message });
     const result = await this.#parts.reclaiming(
-      timed('pull', 'total', () => pull(stores, source, parsed, options)),
+      timed('pull', 'total', () => pull(stores, source, parsed, { ...options, form })),
     );
     await imageEvents.transferred('pull', options.allTags ? parsed : withDefaultTag(parsed));
-    return result;
+    this.#parts.settleLater(
+      form,
+      result.images.map(({ id }) => id),
+    );
+    return { ...result, notices: [...notices, ...result.notices] };
   }
 
   /**

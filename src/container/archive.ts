@@ -16,7 +16,7 @@ import type { PathStat } from './path-stat.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
 
-/** The largest file that ext4 can hold. A tar that expands to more, by holes, is an attack. */
+/** The largest file that ext4 can hold. Only an attacker's tar expands to more, by holes. */
 const MAX_TAR_BYTES = 16 * 1024 ** 4;
 
 export interface ArchiveOptions {

@@ -1,7 +1,7 @@
 /**
  * Writes an OCI bundle for runc, crun and other runtimes: `<dir>/config.json`, and beside it the files that
  * are bound over /etc/{hostname,hosts,resolv.conf}. `root.path` is the container's mounted root file system.
- * It may be absolute by the specification, so nothing is copied. The config's user is looked up in the root
+ * The specification allows an absolute path, so nothing is copied. The config's user is looked up in the root
  * file system, so it must be mounted.
  */
 import { randomBytes } from 'node:crypto';
@@ -54,8 +54,8 @@ export interface Bundle {
   readonly path: string;
   readonly spec: RuntimeSpec;
   /**
-   * The image's volumes that are not mounted: the root, /proc, /sys, /dev, and paths missing in a read-only
-   * root.
+   * Those of the image's volumes that are not mounted: the root, /proc, /sys, /dev, and paths missing in a
+   * read-only root.
    */
   readonly leftOut: readonly string[];
   /** Which key of the container's host config set which key of `config.json`. */
@@ -83,7 +83,7 @@ export function containerBundle(root: Root, container: Container): BundleSource 
     ...{ id, config, host: readHostSettings(root.layout, id) },
     volumes: containerVolumes(root, container),
     volumeOf: namedVolumes(root.layout),
-    // A store that is open read-only has no session; another process has made its mount.
+    // A store that is open read-only does not have a session. Another process has mounted the container.
     temporary: async (path) => (root.readOnly ? undefined : root.session().temporary(path)),
   };
 }

@@ -1,8 +1,9 @@
 /**
  * Checks containers (docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair").
- * Each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
- * (rwlayer/check.ts). No entry keeps layers for a removed container, and no mount point remains of an ended
- * mount. A repair never touches the content of a container, even if the container is unusable.
+ * Each must have its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
+ * (rwlayer/check.ts). An entry must not keep layers for a removed container, and a mount point must not
+ * remain after its mount has ended. A repair never touches the content of a container, even if the container
+ * is unusable.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, isHex64 } from '../core/digest.ts';
@@ -10,6 +11,7 @@ import { LayerstackError } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { checkRwLayer } from '../rwlayer/check.ts';
+import { untilPlanted } from '../system/check-entries.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
@@ -32,14 +34,23 @@ export async function* checkContainers(
   const directories = await listEntries(layout, layout.containers);
   for (const id of directories.filter(isHex64)) {
     throwIfAborted(signal);
-    const undecodable = checkDocuments(layout, id);
-    yield* undecodable;
-    const container = readContainer(layout, id);
-    if (container) yield* checkRwLayer(root, layers, rwLayerOf(container), () => !!readContainer(layout, id));
-    else if (undecodable.length === 0) yield* checkBroken(root, id);
+    yield* untilPlanted(checkContainer(root, layers, id));
   }
-  yield* checkMounts(root);
-  yield* checkNameIndex(root);
+  yield* untilPlanted(checkMounts(root));
+  yield* untilPlanted(checkNameIndex(root));
+}
+
+async function* checkContainer(
+  root: Root,
+  layers: Pick<LayerStore, 'find'>,
+  id: string,
+): AsyncGenerator<Problem> {
+  const { layout } = root;
+  const undecodable = checkDocuments(layout, id);
+  yield* undecodable;
+  const container = readContainer(layout, id);
+  if (container) yield* checkRwLayer(root, layers, rwLayerOf(container), () => !!readContainer(layout, id));
+  else if (undecodable.length === 0) yield* checkBroken(root, id);
 }
 
 /**
@@ -108,12 +119,25 @@ async function* checkMounts(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.mounts)) {
     if (statEntry(layout.at(layout.container(name))) !== undefined) continue;
+    if (statEntry(layout.at(layout.snapshot(name))) !== undefined) continue;
+    const marked = await allMarkers(layout);
     if (
-      (await allMarkers(layout)).has(`container.${name}`) ||
+      marked.has(`container.${name}`) ||
+      marked.has(`snapshot.${name}`) ||
       statEntry(layout.at(layout.mount(name))) === undefined
     )
       continue;
     const mountId = await readEntry(layout, layout.mount(name, 'mount-id'));
+    if (mountId === name) {
+      yield {
+        code: 'mount-orphan',
+        severity: 'warning',
+        path: layout.mount(name),
+        message: 'a snapshot that has lost its record',
+        advice: `keep it while the \`lower\` of a container names its short name, in ${layout.overlay(name, 'link')}`,
+      };
+      continue;
+    }
     const parent = await readEntry(layout, layout.mount(name, 'parent'));
     const keeps = parent !== undefined && isDigest(parent) ? `; it keeps layer ${parent}` : '';
     yield {

@@ -1,8 +1,9 @@
 /**
  * Makes an image from the changes in an RW layer. The tar of its upper is extracted into a new layer
  * directory while it is packed, which gives DiffID, tar-split and content in one pass. The config gets one
- * step of history. The RW layer is read in place, mounted or not. A concurrent write may be in the image in
- * part; a file that shrinks is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
+ * step of history. Sealed uppers below (rwlayer/sealed.ts) become layers too, each with its step. The RW
+ * layer is read in place, mounted or not. A concurrent write may be in the image in part; a file that shrinks
+ * is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { EMPTY_LAYER_DIFF_ID, type ImageID } from '../core/digest.ts';
@@ -13,11 +14,19 @@ import type { Reference } from '../core/reference.ts';
 import { timeOf } from '../core/time.ts';
 import { applyChanges } from '../dockerfile/instructions.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
-import { childImage } from '../image/generate.ts';
+import type { ImageConfig } from '../image/config.ts';
+import { childImage, type ChildFacts } from '../image/generate.ts';
 import { addOwnImage } from '../image/own-image.ts';
 import type { ImageStore } from '../image/store.ts';
-import { OWN_LAYER_LIMITS, type LayerStore } from '../layer/store.ts';
+import {
+  formAbove,
+  OWN_LAYER_LIMITS,
+  type LayerForm,
+  type LayerStore,
+  type StagedLayer,
+} from '../layer/store.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import { uppersOf } from '../rwlayer/sealed.ts';
 import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
@@ -92,40 +101,81 @@ export async function commitLayer(
   const parent = imageId === undefined ? undefined : await images.get(imageId);
   const below = await layers.stack(parent?.diffIds ?? []);
 
-  const { layout } = root;
-  const directory = layout.at(layout.overlay(layer.mountId, 'diff'));
-  if (!hasDirectory(directory)) throw removed(layer);
-  const staged = await timed('commit', 'stage', () =>
-    layers.stageAlone(
-      { directory, kind: 'upper', sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal },
-    ),
-  ).catch((error: unknown) => {
-    throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;
-  });
+  const form = formAbove(below, 'classic');
+  const uppers = uppersOf(root.layout, layer);
+  const staged: StagedLayer[] = [];
   try {
-    // A removal renames the directory before it deletes anything in it. So a directory that still exists was
-    // read completely.
-    if (!hasDirectory(directory)) throw removed(layer);
-    for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
-    const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
-    const image = childImage(parent, hostPlatform(), {
+    for (const id of [...uppers.ids].reverse())
+      staged.push(await stageUpper({ root, layers }, layer, id, { sourceDateEpoch, signal, form }));
+    uppers.requireSame();
+    for (const { applied } of staged)
+      for (const warning of applied.warnings) onProgress?.({ type: 'warning', ...warning });
+    const facts = {
       created: timeOf(sourceDateEpoch),
       author: options.author ?? '',
       comment: options.message ?? '',
       containerId: layer.key,
       containerConfig: own,
       config,
-      diffId: unchanged ? undefined : staged.diffId,
-    });
+    };
+    const image = imageOf(parent, facts, staged);
     return await addOwnImage(
       { layers, images },
-      { config: image, layers: unchanged ? below : [...below, staged], parent: parent?.id, reference },
+      { config: image, layers: [...below, ...staged.filter(isChanged)], parent: parent?.id, reference },
       { operation: 'commit', signal, onProgress },
     );
   } finally {
-    await layers.discard(staged);
+    for (const one of staged) await layers.discard(one);
   }
+}
+
+interface UpperOptions extends Pick<CommitOptions, 'sourceDateEpoch' | 'signal'> {
+  readonly form: LayerForm;
+}
+
+/** Stages the layer of one upper. A sealed upper is a layer of its own, as it was a step of its own. */
+async function stageUpper(
+  { root, layers }: Pick<CommitStores, 'root' | 'layers'>,
+  layer: RwLayer,
+  id: string,
+  { sourceDateEpoch, signal, form }: UpperOptions,
+): Promise<StagedLayer> {
+  const { layout } = root;
+  const directory = layout.at(layout.overlay(id, 'diff'));
+  if (!hasDirectory(directory)) throw removed(layer);
+  const staged = await timed('commit', 'stage', () =>
+    layers.stageAlone(
+      { directory, kind: 'upper', sourceDateEpoch },
+      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal, form },
+    ),
+  ).catch((error: unknown) => {
+    throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;
+  });
+  // A removal renames the directory before it deletes anything in it. So a directory that still exists was
+  // read completely.
+  if (hasDirectory(directory)) return staged;
+  await layers.discard(staged);
+  throw removed(layer);
+}
+
+/** Returns the image's config: a step of history for each layer, of which the last one has the message. */
+function imageOf(
+  parent: ImageConfig | undefined,
+  facts: Omit<ChildFacts, 'diffId'>,
+  staged: readonly StagedLayer[],
+): ImageConfig {
+  const sealed = staged.slice(0, -1).filter(isChanged);
+  const top = staged.at(-1);
+  const below = sealed.reduce<ImageConfig | undefined>(
+    (image, { diffId }) => childImage(image, hostPlatform(), { ...facts, comment: '', diffId }),
+    parent,
+  );
+  const diffId = top && isChanged(top) ? top.diffId : undefined;
+  return childImage(below, hostPlatform(), { ...facts, diffId });
+}
+
+function isChanged({ diffId }: StagedLayer): boolean {
+  return diffId !== EMPTY_LAYER_DIFF_ID;
 }
 
 function removed({ key, owner }: RwLayer, cause?: unknown): LayerstackError {

@@ -8,7 +8,7 @@ import { sortedKeys } from '../core/go-json.ts';
 import type { ImageConfig } from '../image/config.ts';
 import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
 
-/** The settings of a caller. Those that are left out come from the image. */
+/** The settings that a caller gives. The image's apply for those that are left out. */
 export interface ContainerOverrides {
   /** Replaces the image's Cmd. */
   readonly command?: readonly string[] | undefined;

@@ -1,7 +1,7 @@
 /**
  * Docker's rules for the paths of `cp` (moby/moby: pkg/archive/copy.go). A path that ends in `/` asserts a
  * directory, and a path that ends in `/.` means the content of a directory. Cleaning a path keeps both
- * endings. Both make the kernel follow a link before them.
+ * endings. With either, the kernel follows a link that the path leads to.
  */
 import { posix } from 'node:path';
 import { LayerstackError } from '../core/errors.ts';
@@ -66,7 +66,7 @@ export interface CopyPlan {
 }
 
 /**
- * Plans a copy of `source` to `destination`: into it if it is a directory, else in its place.
+ * Plans a copy of `source`: into `destination` if that is a directory, otherwise in its place.
  * @throws {@link LayerstackError} ERR_PATH_TYPE for a directory onto another kind of file, and for a file
  *   whose destination ends in `/` but does not exist.
  */

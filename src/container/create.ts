@@ -14,7 +14,7 @@ import type { ImageConfig } from '../image/config.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import type { ImageStore } from '../image/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
-import { newRwLayer, type Base, type NewRwLayer } from '../rwlayer/rwlayer.ts';
+import { newRwLayer, type Base } from '../rwlayer/rwlayer.ts';
 import type { RwLayerStore } from '../rwlayer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
@@ -22,7 +22,7 @@ import { statEntry } from '../system/store-files.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
-import { readContainerFile, readHostConfig, type ContainerFile } from './decodable.ts';
+import { readContainerFile, readHostConfig } from './decodable.ts';
 import {
   configDocument,
   hostConfigDocument,
@@ -31,9 +31,10 @@ import {
   type HostConfig,
   type Identity,
 } from './documents.ts';
+import { forkPlan, type ForkOptions, type ForkSource, type MakePlan } from './fork.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
-import type { Container } from './record.ts';
+import { readContainer, type Container } from './record.ts';
 import { refuseUnsupported, thisMachine, type Unsupported } from './spec/unsupported.ts';
 import { validateCreate } from './validate.ts';
 import { cleanPath } from './validate-mounts.ts';
@@ -91,13 +92,11 @@ interface Draft {
   readonly hostDocument: string;
 }
 
-/** A container that is about to be made. */
-interface Plan extends Identity {
+/** A container of an image that is about to be made. */
+interface Plan extends MakePlan {
+  readonly created: string;
   readonly image: ImageID;
   readonly config: ContainerConfig;
-  /** The content of `config.v2.json` and of `hostconfig.json`. */
-  readonly documents: Readonly<Record<ContainerFile, string>>;
-  readonly layer: NewRwLayer;
 }
 
 export class ContainerCreator {
@@ -129,13 +128,41 @@ export class ContainerCreator {
     const { image, parent } = await this.#image(imageId);
     const draft = this.#draft(image, options, hostConfig ?? {});
     await using base = await this.#rwLayers.base(parent, options.signal);
+    const plan = await this.#makeNamed(session, wanted, options, (name) => makePlan(draft, name, base));
+    return toContainer(plan);
+  }
+
+  /**
+   * Makes a container above sealed uppers, with the documents of another container. Atomic, as a creation is.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name,
+   *   ERR_STORE_CORRUPT for documents that dockerd cannot decode, ERR_NO_SPACE, ERR_STORE_READ_ONLY.
+   */
+  async fork(source: ForkSource, options: ForkOptions): Promise<Container> {
+    const session = this.#root.session();
+    const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
+    await this.#names.complete();
+    const { layer } = await this.#makeNamed(session, wanted, options, (name) =>
+      forkPlan(source, name, options.labels ?? {}),
+    );
+    const made = readContainer(this.#root.layout, layer.key);
+    if (made) return made;
+    throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `${layer.owner} was removed`, { id: layer.key });
+  }
+
+  /** Makes the container of a plan under the wanted name, or under a generated one that is free. */
+  async #makeNamed<P extends MakePlan>(
+    session: Session,
+    wanted: string | undefined,
+    { durable = false, signal }: Pick<CreateOptions, 'durable' | 'signal'>,
+    planOf: (name: string) => P,
+  ): Promise<P> {
     for (let attempt = 0; ; attempt++) {
       const name = wanted ?? generateName(attempt);
-      const plan = makePlan(draft, name, base);
-      await using _name = await this.#lockName(name, options.signal);
+      const plan = planOf(name);
+      await using _name = await this.#lockName(name, signal);
       try {
-        await this.#make(session, plan, options.durable === true);
-        return toContainer(plan);
+        await this.#make(session, plan, durable);
+        return plan;
       } catch (error) {
         if (!(error instanceof NameTaken)) throw error;
       }
@@ -172,7 +199,7 @@ export class ContainerCreator {
     return found;
   }
 
-  async #make(session: Session, plan: Plan, durable: boolean): Promise<void> {
+  async #make(session: Session, plan: MakePlan, durable: boolean): Promise<void> {
     const { layout, disk } = this.#root;
     const markers: Marker[] = [...this.#rwLayers.createMarkers(plan.layer), `container.${plan.id}`];
     const claim = this.#names.claimStep(plan.name, plan.id);
@@ -187,7 +214,8 @@ export class ContainerCreator {
         await session.during(markers, [...steps, this.#publishStep(plan)]);
       }
     } catch (error) {
-      // All other names are random, so the claim, the first step, has failed, and nothing is made yet.
+      // All other names are random, so it is the claim that failed. It is the first step, so nothing is made
+      // yet.
       if (isSystemError(error, 'EEXIST') && error.dest === layout.at(claim.path)) {
         await session.unmark(markers);
         throw new NameTaken(plan.name);
@@ -198,10 +226,10 @@ export class ContainerCreator {
   }
 
   /**
-   * Returns the step that makes all of a container but its name and the final name of its config. One thread
-   * makes the init layer, and the other one the container.
+   * Returns the step that makes all of a container except for its name and the final name of its config. One
+   * thread makes the init layer, and the other one the container.
    */
-  #buildStep({ id, layer, documents }: Plan): BatchStep {
+  #buildStep({ id, layer, documents }: MakePlan): BatchStep {
     const { layout } = this.#root;
     const { init, own } = this.#rwLayers.createSteps(layer);
     const second: BatchStep[] = [
@@ -217,17 +245,17 @@ export class ContainerCreator {
    * Makes the working directory over the init layer, owned by root, as dockerd does. Most images already have
    * it.
    */
-  #workingDirectorySteps({ config: { WorkingDir: path }, layer }: Plan): BatchStep[] {
-    const { initId, mountId, lowers } = layer;
+  #workingDirectorySteps({ workingDirectory: path, layer }: MakePlan): BatchStep[] {
+    const { initId, mountId, lowers, directories = lowers } = layer;
     if (path === '' || path === '/') return [];
-    const root = this.#root.layout.at(this.#root.layout.overlay2);
-    return [
-      { op: 'makeDirectory', root, lowers: [`${initId}/diff`, ...lowers], upper: `${mountId}/diff`, path },
-    ];
+    const { layout } = this.#root;
+    const below = [`${initId}/diff`, ...directories].map((directory) => layout.lower(directory));
+    const upper = layout.overlay(mountId, 'diff');
+    return [{ op: 'makeDirectory', root: layout.root, lowers: below, upper, path }];
   }
 
   /** Turns the failure to make a working directory into an error about the caller's argument. */
-  #buildError(error: unknown, { config: { WorkingDir: path } }: Plan): unknown {
+  #buildError(error: unknown, { workingDirectory: path }: MakePlan): unknown {
     const { layout } = this.#root;
     if (
       isSystemError(error, 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG') &&
@@ -240,7 +268,7 @@ export class ContainerCreator {
   }
 
   /** Returns the step that makes the container exist. */
-  #publishStep({ id }: Plan): BatchStep {
+  #publishStep({ id }: MakePlan): BatchStep {
     const { layout } = this.#root;
     return {
       op: 'rename',
@@ -250,7 +278,7 @@ export class ContainerCreator {
   }
 
   /** Removes the parts that were made. If this fails, they stay marked for the next writer. */
-  async #undo(session: Session, plan: Plan, markers: readonly Marker[]): Promise<void> {
+  async #undo(session: Session, plan: MakePlan, markers: readonly Marker[]): Promise<void> {
     const { layout, log } = this.#root;
     try {
       // The container may exist already, if only the sync failed. One step removes it.
@@ -297,7 +325,7 @@ function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostC
       : mergedConfig(host, image, { ...given, Image: imageName });
   const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const document = configDocument({ image: image.id, config, hostConfig, endpoints });
-  // Checks the document with a sample identity: dockerd can decode every identity.
+  // Checks the document with a sample identity, because dockerd can decode every identity.
   const sample = document({ id: newOverlayId(), name: 'any', created: ZERO_TIME });
   readContainerFile('config.v2.json', Buffer.from(sample), {
     what: 'the config of the container',
@@ -312,6 +340,7 @@ function makePlan(draft: Draft, name: string, base: Base): Plan {
     ...identity,
     image: draft.image,
     config: { ...draft.config, Hostname: draft.config.Hostname || hostnameOf(identity) },
+    workingDirectory: draft.config.WorkingDir,
     documents: { 'config.v2.json': draft.document(identity), 'hostconfig.json': draft.hostDocument },
     layer: newRwLayer({ key: identity.id, owner: `container ${name}` }, base),
   };

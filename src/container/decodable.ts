@@ -46,8 +46,8 @@ export function readContainerFile(
 }
 
 /**
- * Returns the name of the field, or of the document, that is missing, and without which dockerd crashes at
- * its start, though it can decode the document.
+ * Returns the name of a missing field, or of a missing document, without which dockerd crashes when it
+ * starts. dockerd can decode such a document.
  */
 export function missingIn(name: ContainerFile, bytes: Uint8Array, document: unknown): string | undefined {
   if (name === 'hostconfig.json') return /^\s*null\b/.test(Buffer.from(bytes).toString()) ? name : undefined;

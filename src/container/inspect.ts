@@ -1,7 +1,7 @@
 /**
- * Returns the document of `docker container inspect`, as far as a store without a runtime knows it. Field
- * names, order and empty values are Docker's (moby/moby: daemon/inspect.go at v20.10). Values that only a
- * daemon sets (cgroups, addresses) are shown as last written.
+ * Returns the document of `docker container inspect`, with the facts that a store without a runtime knows.
+ * Field names, order and empty values are Docker's (moby/moby: daemon/inspect.go at v20.10). Values that only
+ * a daemon sets (cgroups, addresses) are shown as last written.
  */
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';

@@ -2,10 +2,10 @@
  * The index of container names: `layerstack/names/<name>` is a symlink whose text is the container's id. With
  * it, a name is found without reading every container, and is claimed in one step across processes.
  *
- * The truth is `Name` in `config.v2.json`: a link counts only while its container has that name. dockerd does
- * not know the index. So the index is completed from `containers/` when dockerd may have run since the last
- * time: dockerd rewrites `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that
- * file's mtime in milliseconds.
+ * `Name` in `config.v2.json` decides: a link counts only while its container has that name. dockerd does not
+ * know about the index, so it is completed from `containers/` if dockerd may have run since the last time.
+ * dockerd rewrites `volumes/metadata.db` at every start, and layerstack never does. `.stamp` holds the mtime
+ * of that file at the last completion, in milliseconds.
  */
 import { isHex64 } from '../core/digest.ts';
 import { symlink } from 'node:fs/promises';
@@ -30,10 +30,7 @@ export class NameIndex {
     this.#layout = root.layout;
   }
 
-  /**
-   * Removes the names that dead writers were giving to containers, or taking from them, if the container has
-   * another name.
-   */
+  /** Removes the links that dead writers were making or removing, if their container has another name. */
   async resume(): Promise<void> {
     await forEachDeadMarker(this.#layout, this.#root.log, 'naming', async (id) => {
       for (const name of await listEntries(this.#layout, this.#layout.names)) {

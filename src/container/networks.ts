@@ -60,7 +60,7 @@ async function changeNetworks(
   const mode = Object.keys(networks)[0] ?? 'none';
   const hostDocument = { ...(JSON.parse(host) as Readonly<Record<string, unknown>>), NetworkMode: mode };
   const configDocument = { ...document, NetworkSettings: { ...settings, Networks: networks } };
-  // A crash between the two leaves a mode that names a network which the container has, or had.
+  // A crash between the two leaves a mode that names a network of the container, or a former one.
   await session.replace([
     { op: 'replace', path: configPath, data: goJson(configDocument), mode: 0o600 },
     { op: 'replace', path: hostPath, data: goJson(hostDocument), mode: 0o644 },

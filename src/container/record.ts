@@ -1,8 +1,8 @@
 /**
- * Reads a container from disk: `containers/<id>/config.v2.json` (ours or dockerd's), and the entry of its RW
- * layer, `layerdb/mounts/<id>`. A container without one of them is broken, or is being made or removed.
- * dockerd does not list it, so it does not exist here either. Fields are read leniently, since dockerd's vary
- * by version.
+ * Reads a container from disk: `containers/<id>/config.v2.json` (layerstack's or dockerd's), and the entry of
+ * its RW layer, `layerdb/mounts/<id>`. A container without one of them is broken, or is being made or
+ * removed. dockerd does not list it, so it does not exist here either. Fields are read leniently, since
+ * dockerd's vary by version.
  */
 import { imageIdOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import { readEntry } from '../rwlayer/entry.ts';

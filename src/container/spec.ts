@@ -31,7 +31,7 @@ export interface RuntimeSpec {
     readonly [key: string]: unknown;
   };
   readonly root: { readonly path: string; readonly readonly: boolean };
-  /** Absent if the container has the host's. */
+  /** Absent if the container uses the host's name. */
   readonly hostname?: string;
   readonly mounts: readonly RuntimeMount[];
   readonly [key: string]: unknown;

@@ -3,7 +3,7 @@
  *
  *   its RW layer, with its id as the key               see rwlayer/rwlayer.ts
  *   containers/<id>/{hostconfig.json,config.v2.json}   dockerd's documents, the latter last, by rename
- *   layerstack/names/<name>                            our index of names
+ *   layerstack/names/<name>                            layerstack's index of names
  *
  * Neither making nor removing a container mounts anything. Only making a durable one syncs
  * (docs/architecture.md, "Durability").
@@ -16,6 +16,7 @@ import type { ImageStore, ImageUser } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
 import {
   RwLayerStore,
   type Mounted,
@@ -29,6 +30,7 @@ import type { Root } from '../system/root.ts';
 import { RootfsArchive } from './archive.ts';
 import { containerRootfs } from './container-rootfs.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
+import type { ForkOptions, ForkSource } from './fork.ts';
 import type { Mount } from './mount.ts';
 import { NameIndex } from './name-index.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
@@ -47,7 +49,7 @@ export type { RemoveOptions } from './remove.ts';
 export interface ContainerSize {
   /** The bytes written in the container. */
   readonly SizeRw: number;
-  /** The same, plus the existing layers of its image. */
+  /** The same, plus what the snapshots below it have, plus the existing layers of its image. */
   readonly SizeRootFs: number;
 }
 
@@ -98,6 +100,16 @@ export class ContainerStore {
    */
   create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
     return this.#creator.create(image, options);
+  }
+
+  /** @see ContainerCreator.fork */
+  fork(source: ForkSource, options: ForkOptions): Promise<Container> {
+    return this.#creator.fork(source, options);
+  }
+
+  /** The RW layers of the store. Their owners are its containers. */
+  get rwLayers(): RwLayerStore {
+    return this.#rwLayers;
   }
 
   /** Returns all containers, the newest first, including those of dockerd. */
@@ -226,12 +238,17 @@ export class ContainerStore {
     return { SizeRw, SizeRootFs: SizeRw + below };
   }
 
-  async #below({ parent }: Container): Promise<number> {
-    if (parent === undefined) return 0;
+  async #below(container: Container): Promise<number> {
+    const { parent } = container;
+    const { layout } = this.#root;
+    let sealed = 0;
+    for (const name of sealedBelow(layout, rwLayerOf(container)))
+      sealed += await this.#rwLayers.contentSize({ mountId: overlayOf(layout, name) });
+    if (parent === undefined) return sealed;
     try {
-      return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, 0);
+      return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, sealed);
     } catch (error) {
-      if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return 0;
+      if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return sealed;
       throw error;
     }
   }
@@ -251,8 +268,8 @@ export class ContainerStore {
   }
 
   /**
-   * Notes, with docker's `EndpointSettings`, that a container will join a network when it is started.
-   * Durable.
+   * Notes that a container will join a network when it is started, with docker's `EndpointSettings`. Durable
+   * on return.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   connect(container: Container, network: string, settings: Endpoints[string]): Promise<void> {
@@ -260,7 +277,7 @@ export class ContainerStore {
   }
 
   /**
-   * Notes that a container will not join a network.
+   * Notes that a container will not join a network. Durable on return.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the container is not connected to the network,
    *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
@@ -289,7 +306,7 @@ export class ContainerStore {
       try {
         if (!(await this.remove(container, { signal }))) continue;
       } catch (error) {
-        // Another process has mounted it meanwhile.
+        // Another process has mounted it since the check.
         if (LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) continue;
         throw error;
       }

@@ -173,7 +173,7 @@ function validateLimits(settings: Settings): void {
     refuse('Minimum memoryswap limit should be larger than memory limit, see usage');
   if (memory === 0 && swap > 0)
     refuse('You should always set the Memory limit when using Memoryswap limit, see usage');
-  // -1 stands for the kernel's default in docker.
+  // In docker, -1 means the kernel's default.
   if (!between('MemorySwappiness', -1, 100))
     refuse(`Invalid value: ${limit('MemorySwappiness')}, valid memory swappiness range is 0-100`);
   if (reservation > 0 && reservation < LEAST_MEMORY) refuse('Minimum memory reservation allowed is 6MB');

@@ -65,8 +65,8 @@ export interface ImageVolumes {
   /** The binds, parents before children. Links in their destinations have been resolved. */
   readonly mounts: readonly RuntimeMount[];
   /**
-   * The paths that cannot be mounted over: the root, /proc, /sys, /dev, and paths missing in a read-only
-   * root.
+   * The paths that a volume cannot be mounted on: the root, /proc, /sys, /dev, and paths missing in a
+   * read-only root.
    */
   readonly leftOut: readonly string[];
 }
@@ -75,7 +75,7 @@ const MAX_VOLUMES = 1000;
 /** The kernel's own limit of links in a path. */
 const MAX_LINKS = 40;
 const TEMPORARY = '.tmp-';
-/** The paths that a runtime mounts itself, or does not allow a mount over. */
+/** The paths that a runtime mounts itself, or does not allow a mount on. */
 const KERNELS = /^\/(?:$|dev$|(?:proc|sys)(?:\/|$))/;
 
 /**
@@ -112,9 +112,9 @@ export async function imageVolumes(
 
 /**
  * Makes the mount points of a container's anonymous volumes. As in docker, they exist before the container
- * has run, so that files can be copied into them; the first bundle copies these files into the volume. A path
- * over which something else will be mounted is skipped, since the mount would hide copied files. A directory
- * that cannot be made stays missing.
+ * has run, so that files can be copied into them. The first bundle copies these files into the volume. A path
+ * that another mount will cover is skipped, since the mount would hide copied files. A directory that cannot
+ * be made stays missing.
  */
 export async function makeMountPoints(
   root: Root,
@@ -214,7 +214,7 @@ async function volumeOf(
   const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
   await using _marked = await home.temporary(join(base, temporary));
   try {
-    // Removes temporary directories of processes that did not mark them.
+    // Finds temporary directories that a process has left without a marker.
     const left = ((await listDirectory(join(base, directory))) ?? []).filter((each) =>
       each.startsWith(TEMPORARY),
     );

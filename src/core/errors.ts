@@ -64,6 +64,10 @@ export const ERROR_KINDS = {
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
   ERR_CONTAINER_MOUNTED: 'conflict',
+  ERR_SNAPSHOT_NOT_FOUND: 'not-found',
+  ERR_SNAPSHOT_NAME_IN_USE: 'conflict',
+  /** A container or another snapshot is on top of the snapshot. */
+  ERR_SNAPSHOT_IN_USE: 'conflict',
   /** A path does not exist, in a container or on the host. */
   ERR_PATH_NOT_FOUND: 'not-found',
   /** A path is a directory where it must not be one, or the other way round. */

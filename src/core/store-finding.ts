@@ -7,8 +7,13 @@
 export const FINDING_CODES = [
   /** An invalid entry of layerdb: dockerd hides its images, and cannot pull the layer again. */
   'layer-incomplete',
-  /** The layer's original tar cannot be rebuilt. The layer can be used, but not saved or pushed. */
+  /**
+   * The layer is not what its DiffID stands for: contents differ, or entries are missing or additional; or
+   * its original tar cannot be rebuilt.
+   */
   'layer-damaged',
+  /** Modes, owners, times or attributes of a layer's files differ from those in its tar. */
+  'layer-metadata',
   /** `size` differs from the size of the content. */
   'layer-size',
   /** `link`, `lower`, `committed` or the short name of a directory in overlay2 is missing or wrong. */
@@ -36,6 +41,8 @@ export const FINDING_CODES = [
   /** docker's cache that maps blobs to layers. */
   'distribution-cache',
   'container-incomplete',
+  /** A snapshot without its files, its entry, a readable record or a snapshot below it. */
+  'snapshot-incomplete',
   /** dockerd cannot decode a document of a container, so it does not list the container. */
   'container-undecodable',
   /**

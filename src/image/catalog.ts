@@ -11,7 +11,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, hexOf, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { parseTime, ZERO_TIME } from '../core/time.ts';
-import type { LayerStore } from '../layer/store.ts';
+import type { LayerForm, LayerStore } from '../layer/store.ts';
 import { call, native, type StoreEntry } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { isPlanted, listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
@@ -31,6 +31,7 @@ export interface CatalogEntry {
   readonly top: ChainID | null;
   /** Bytes of all layers. */
   readonly size: number;
+  readonly form: LayerForm;
 }
 
 /** An entry, with the state of the files that it was read from. */
@@ -54,6 +55,7 @@ interface CatalogFile extends CatalogContent {
 
 /** The state of an image's files. */
 interface State {
+  readonly form: LayerForm;
   readonly content: string;
   /** Empty for an image that has no metadata. */
   readonly metadata: string;
@@ -67,7 +69,7 @@ interface Ids {
 }
 
 /** The state of images that are being changed. It equals the state of no file, so the entry is not kept. */
-const CHANGING: State = { content: 'changing', metadata: 'changing', settled: false };
+const CHANGING: Omit<State, 'form'> = { content: 'changing', metadata: 'changing', settled: false };
 
 const VERSION = 2;
 /** Enough for ten thousand images with many labels. */
@@ -103,13 +105,12 @@ export class Catalog {
 
   /** Returns every image with an intact config and all its layers. The others are logged. */
   async entries(): Promise<CatalogEntry[]> {
-    const { layout } = this.#root;
     const layerState = this.#layerState();
     const [states, file] = await Promise.all([this.#states(), this.#load()]);
     const known = new Map(file.images.map((entry) => [entry.id, entry]));
     // The directory is unchanged, so every layer still exists.
     const isSame = file.layers !== '' && file.layers === layerState;
-    const layers = new Set(isSame ? undefined : await listDirectory(layout.at(layout.layers)));
+    const layers = new Set(isSame ? undefined : await this.#layerNames());
     const sizes = new Map<ChainID, number | undefined>();
     const found: CachedEntry[] = [];
     const lasting: CachedEntry[] = [];
@@ -140,7 +141,15 @@ export class Catalog {
   #layerState(): string {
     const { layout } = this.#root;
     const stats = statEntry(layout.at(layout.layers));
-    return stats && isSettled(stats.ctimeMs) ? mark(stats) : '';
+    const packed = statEntry(layout.at(layout.packedLayers));
+    const settled = stats && isSettled(Math.max(stats.ctimeMs, packed?.ctimeMs ?? 0));
+    return settled ? [stats, ...(packed ? [packed] : [])].map(mark).join(' ') : '';
+  }
+
+  async #layerNames(): Promise<string[]> {
+    const { layout } = this.#root;
+    const names = [layout.layers, layout.packedLayers].map((each) => listDirectory(layout.at(each)));
+    return (await Promise.all(names)).flatMap((each) => each ?? []);
   }
 
   /**
@@ -164,24 +173,38 @@ export class Catalog {
 
   /** Returns the states of the files of all images, except for those in `but`. */
   async #states(but: Ids = new Set()): Promise<Map<ImageID, State>> {
-    const { layout } = this.#root;
-    const [all, described] = await Promise.all([
-      this.#db.ids(),
-      listDirectory(layout.at(layout.imageMetadatas)),
-    ]);
+    const forms = await this.#db.forms();
     const states = new Map<ImageID, State>();
     // Some or all of their files are not yet in place.
     const changing = this.#changing();
-    for (const id of all) if (changing.has(hexOf(id)) && !but.has(id)) states.set(id, CHANGING);
-    const ids = all.filter((id) => !but.has(id) && !states.has(id));
-    const withMetadata = new Set(described);
+    for (const [id, form] of forms)
+      if (changing.has(hexOf(id)) && !but.has(id)) states.set(id, { ...CHANGING, form });
+    for (const form of ['classic', 'packed'] as const) {
+      const all = [...forms].filter(([id, each]) => each === form && !but.has(id) && !states.has(id));
+      await this.#addStates(
+        form,
+        all.map(([id]) => id),
+        states,
+      );
+    }
+    return states;
+  }
+
+  async #addStates(form: LayerForm, ids: readonly ImageID[], states: Map<ImageID, State>): Promise<void> {
+    if (ids.length === 0) return;
+    const { layout } = this.#root;
+    const [contentsOf, metadatasOf] =
+      form === 'packed'
+        ? [layout.packedImageContents, layout.packedImageMetadatas]
+        : [layout.imageContents, layout.imageMetadatas];
+    const withMetadata = new Set(await listDirectory(layout.at(metadatasOf)));
     for (let at = 0; at < ids.length; at += SLICE) {
       const slice = ids.slice(at, at + SLICE);
       const names = slice.map(hexOf);
       const [contents, metadatas] = await Promise.all([
-        stamps(layout.at(layout.imageContents), names),
+        stamps(layout.at(contentsOf), names),
         stamps(
-          layout.at(layout.imageMetadatas),
+          layout.at(metadatasOf),
           names.filter((name) => withMetadata.has(name)),
         ),
       ]);
@@ -190,13 +213,13 @@ export class Catalog {
         if (content === undefined) continue; // it has just been deleted
         const metadata = metadatas.get(hexOf(id));
         states.set(id, {
+          form,
           content: `${mark(content)}.${content.size}`,
           metadata: metadata ? mark(metadata) : '',
           settled: isSettled(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
         });
       }
     }
-    return states;
   }
 
   /** Returns the images of a change that is decided but not completed. */
@@ -204,7 +227,14 @@ export class Catalog {
     const { changes, layout } = this.#root;
     const pending = changes.pending();
     if (pending === undefined) return new Set();
-    return new Set([...pending.touched(layout.imageContents), ...pending.touched(layout.imageMetadatas)]);
+    return new Set(
+      [
+        layout.imageContents,
+        layout.imageMetadatas,
+        layout.packedImageContents,
+        layout.packedImageMetadatas,
+      ].flatMap((directory) => [...pending.touched(directory)]),
+    );
   }
 
   async #read(
@@ -232,6 +262,7 @@ export class Catalog {
       parent: parent ?? null,
       top: chain.at(-1) ?? null,
       size,
+      form: state.form,
       content: state.content,
       metadata: state.metadata,
     };

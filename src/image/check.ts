@@ -22,8 +22,9 @@ import { LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Problem } from '../core/store-finding.ts';
-import type { KnownLayer } from '../layer/check.ts';
+import type { KnownLayer } from '../layer/check-entry.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { untilPlanted, unlessPlanted } from '../system/check-entries.ts';
 import { call, native } from '../system/native.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
@@ -69,12 +70,15 @@ export async function* checkImages(
   layers: Pick<LayerStore, 'findAll' | 'collect' | 'collectable'>,
   options: ImageCheckOptions,
 ): AsyncGenerator<Problem> {
-  yield* checkChange(root);
-  yield* checkConfigs(root, layers, options);
-  yield* checkMetadata(root);
-  yield* checkNames(root);
-  yield* checkDistribution(root, options);
-  yield* checkUnused(root, layers);
+  const checks = [
+    checkChange(root),
+    checkConfigs(root, layers, options),
+    checkMetadata(root),
+    checkNames(root),
+    checkDistribution(root, options),
+    checkUnused(root, layers),
+  ];
+  for (const check of checks) yield* untilPlanted(check);
 }
 
 /** Checks for a pending change. A living writer completes it within milliseconds. */
@@ -142,7 +146,8 @@ async function* checkConfigs(
       continue;
     }
     const chain = chainIds(config.diffIds);
-    const missing = (await layers.findAll(chain)).findIndex((layer) => layer === undefined);
+    const found = await unlessPlanted(layers.findAll(chain));
+    const missing = found?.findIndex((layer) => layer === undefined) ?? -1;
     if (missing >= 0)
       yield {
         code: 'image-incomplete',

@@ -83,6 +83,8 @@ export interface ImageSummary {
   /** Bytes of all layers. */
   readonly Size: number;
   readonly VirtualSize: number;
+  /** Only of an image that is stored as its tars, which dockerd does not see. */
+  readonly Form?: 'packed';
 }
 
 const ZERO_UNIX = parseTime(ZERO_TIME)?.unix ?? 0;
@@ -117,8 +119,9 @@ export function inspectDocument(facts: ImageFacts, layout: Layout): ImageInspect
 }
 
 function graphDriverData([top, ...lower]: readonly Layer[], layout: Layout): Record<string, string> | null {
-  if (top === undefined) return null;
-  const diff = (layer: Layer): string => layout.at(layout.overlay(layer.cacheId, 'diff'));
+  // The directories of packed layers exist only in mounts.
+  if (top?.cacheId === undefined) return null;
+  const diff = ({ cacheId = '' }: Layer): string => layout.at(layout.overlay(cacheId, 'diff'));
   return {
     ...(lower.length === 0 ? {} : { LowerDir: lower.map(diff).join(':') }),
     MergedDir: layout.at(layout.overlay(top.cacheId, 'merged')),
@@ -163,6 +166,7 @@ export function summaryRow(entry: CatalogEntry, references: readonly Reference[]
     SharedSize: -1,
     Size: entry.size,
     VirtualSize: entry.size,
+    ...(entry.form === 'packed' && { Form: 'packed' as const }),
   };
 }
 

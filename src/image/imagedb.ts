@@ -2,9 +2,14 @@
  * The image database. `imagedb/content/sha256/<id>` holds an image's config verbatim; its digest is the id,
  * and every read checks it. `imagedb/metadata/sha256/<id>/<key>` holds metadata: `parent` (an image id) and
  * `lastUpdated` (a time), both without a newline. Mirrors `moby/moby: image/fs.go`.
+ *
+ * Images with packed layers are in `layerstack/packed/imagedb`, in the same shape: dockerd would take an
+ * image in its own directory for one that it need not pull. An image is of one form. While it changes from
+ * one to the other it may be in both places; then it is classic.
  */
 import { digestOf, digestOfHex, hexOf, imageIdOf, isDigest, isHex64, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
+import type { LayerForm } from '../layer/store.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
@@ -21,7 +26,27 @@ export class ImageDb {
 
   /** Returns the ids of all images with content, valid or not, in the order of their digits. */
   async ids(): Promise<ImageID[]> {
-    return this.#idsIn(this.#root.layout.imageContents);
+    return [...(await this.forms()).keys()];
+  }
+
+  /** Returns the forms of all images with content, in the order of their digits. */
+  async forms(): Promise<Map<ImageID, LayerForm>> {
+    const { layout } = this.#root;
+    const [classic, packed] = await Promise.all([
+      this.#idsIn(layout.imageContents),
+      this.#idsIn(layout.packedImageContents),
+    ]);
+    const forms = new Map<ImageID, LayerForm>(classic.map((id) => [id, 'classic']));
+    if (packed.length === 0) return forms;
+    for (const id of packed) if (!forms.has(id)) forms.set(id, 'packed');
+    return new Map([...forms].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  /** Returns the form of an image; undefined where it has no content. */
+  formOf(id: ImageID): LayerForm | undefined {
+    const { layout } = this.#root;
+    if (this.#exists(layout.imageContent(id))) return 'classic';
+    return this.#exists(layout.packedImageContent(id)) ? 'packed' : undefined;
   }
 
   /**
@@ -29,17 +54,25 @@ export class ImageDb {
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when they do not have the digest `id`.
    */
   async read(id: ImageID): Promise<Uint8Array | undefined> {
-    const path = this.#root.layout.imageContent(id);
+    const path = this.#contentPath(id);
     const bytes = await this.#file(path);
     return bytes && verify(bytes, id, this.#root.layout.at(path));
   }
 
   /** Returns whether the image has content, intact or not. */
   has(id: ImageID): boolean {
-    const path = this.#root.layout.imageContent(id);
+    return this.formOf(id) !== undefined;
+  }
+
+  #exists(path: string): boolean {
     const changed = this.#root.changes.pending()?.read(path);
     if (changed !== undefined) return changed !== null;
     return statEntry(this.#root.layout.at(path)) !== undefined;
+  }
+
+  #contentPath(id: ImageID): string {
+    const { layout } = this.#root;
+    return this.formOf(id) === 'packed' ? layout.packedImageContent(id) : layout.imageContent(id);
   }
 
   /**
@@ -47,9 +80,10 @@ export class ImageDb {
    * cache in 10 ms this way, and in 75 ms through libuv's threads.
    */
   readSync(id: ImageID): Uint8Array | undefined {
-    const changed = this.#root.changes.pending()?.read(this.#root.layout.imageContent(id));
+    const relative = this.#contentPath(id);
+    const changed = this.#root.changes.pending()?.read(relative);
     if (changed === null) return undefined;
-    const path = this.#root.layout.at(this.#root.layout.imageContent(id));
+    const path = this.#root.layout.at(relative);
     const bytes = changed ?? readStoreFileSync(path, MAX_CONFIG_BYTES);
     return bytes && verify(bytes, id, path);
   }
@@ -57,8 +91,9 @@ export class ImageDb {
   /** Returns the parents of all images that have one. */
   async parents(): Promise<Map<ImageID, ImageID>> {
     const parents = new Map<ImageID, ImageID>();
-    const ids = await this.#idsIn(this.#root.layout.imageMetadatas);
-    for (const id of ids) {
+    const { layout } = this.#root;
+    const ids = [layout.imageMetadatas, layout.packedImageMetadatas].map((each) => this.#idsIn(each));
+    for (const id of new Set((await Promise.all(ids)).flat())) {
       const parent = await this.parent(id);
       if (parent !== undefined) parents.set(id, parent);
     }
@@ -73,7 +108,11 @@ export class ImageDb {
 
   /** Returns a metadata value as it is on disk, or undefined. */
   async metadata(id: ImageID, key: ImageMetadataKey): Promise<string | undefined> {
-    const bytes = await this.#file(this.#root.layout.imageMetadata(id, key));
+    const { layout } = this.#root;
+    const isPacked = this.formOf(id) === 'packed';
+    const bytes = await this.#file(
+      isPacked ? layout.packedImageMetadata(id, key) : layout.imageMetadata(id, key),
+    );
     return bytes && Buffer.from(bytes).toString();
   }
 
@@ -81,13 +120,27 @@ export class ImageDb {
    * Stores the config `raw`, whose digest is `id`. It makes the image visible, so metadata is written before
    * it.
    */
-  contentStep(id: ImageID, raw: Uint8Array): ChangeStep {
-    return { op: 'write', path: this.#root.layout.imageContent(id), data: raw };
+  contentStep(id: ImageID, raw: Uint8Array, form: LayerForm = 'classic'): ChangeStep {
+    const { layout } = this.#root;
+    const path = form === 'packed' ? layout.packedImageContent(id) : layout.imageContent(id);
+    return { op: 'write', path, data: raw };
   }
 
   /** Sets a metadata value. */
-  metadataStep(id: ImageID, key: ImageMetadataKey, value: string): ChangeStep {
-    return { op: 'write', path: this.#root.layout.imageMetadata(id, key), data: value };
+  metadataStep(id: ImageID, key: ImageMetadataKey, value: string, form: LayerForm = 'classic'): ChangeStep {
+    const { layout } = this.#root;
+    const path = form === 'packed' ? layout.packedImageMetadata(id, key) : layout.imageMetadata(id, key);
+    return { op: 'write', path, data: value };
+  }
+
+  /** Returns the steps that bring the metadata of an image from one form to the other. */
+  async moveMetadataSteps(id: ImageID, form: LayerForm): Promise<ChangeStep[]> {
+    const steps: ChangeStep[] = [];
+    for (const key of ['parent', 'lastUpdated'] as const) {
+      const value = await this.metadata(id, key);
+      if (value !== undefined) steps.push(this.metadataStep(id, key, value, form));
+    }
+    return steps;
   }
 
   /**
@@ -97,13 +150,29 @@ export class ImageDb {
   deleteSteps(ids: readonly ImageID[]): ChangeStep[] {
     const { layout } = this.#root;
     const remove = (path: string): ChangeStep => ({ op: 'remove', path });
+    const there = (path: string): boolean => statEntry(layout.at(path)) !== undefined;
     return [
       ...ids.map((id) => remove(layout.imageContent(id))),
       ...ids
         .map((id) => layout.imageMetadata(id))
-        .filter((path) => statEntry(layout.at(path)) !== undefined)
+        .filter(there)
         .map(remove),
+      ...this.#packedPaths(ids).filter(there).map(remove),
     ];
+  }
+
+  /** Returns steps that remove images from one form. Missing files are ignored. */
+  removeFormSteps(ids: readonly ImageID[], form: LayerForm): ChangeStep[] {
+    const { layout } = this.#root;
+    const classic = ids.flatMap((id) => [layout.imageContent(id), layout.imageMetadata(id)]);
+    return (form === 'packed' ? this.#packedPaths(ids) : classic)
+      .filter((path) => statEntry(layout.at(path)) !== undefined)
+      .map((path) => ({ op: 'remove', path }));
+  }
+
+  #packedPaths(ids: readonly ImageID[]): string[] {
+    const { layout } = this.#root;
+    return ids.flatMap((id) => [layout.packedImageContent(id), layout.packedImageMetadata(id)]);
   }
 
   /** Returns the bytes of a file, with a pending change applied. */

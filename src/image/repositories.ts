@@ -3,13 +3,24 @@
  * `references` lock and replaces it as a whole, so that processes never undo each other's changes. The images
  * of a change come or go in the same step (system/changes.ts), so a crash leaves the old state of both or the
  * new one.
+ *
+ * The names of packed images are in a file of their own, `layerstack/packed/repositories.json`, because
+ * dockerd does not have these images. Both files are read as one; where both have a name, Docker's file
+ * counts. A change writes each name to the file of its image's form.
  */
+import type { ImageID } from '../core/digest.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { MAX_REFERENCES_BYTES, parseReferences, type MutableReferences } from './references.ts';
+import { ImageDb } from './imagedb.ts';
+import {
+  MAX_REFERENCES_BYTES,
+  parseReferences,
+  type MutableReferences,
+  type References,
+} from './references.ts';
 
 const MARKERS: readonly Marker[] = ['references.change'];
 
@@ -34,8 +45,11 @@ export interface ChangeOptions {
 export class Repositories {
   readonly #root: Root;
 
-  constructor(root: Root) {
+  readonly #db: ImageDb;
+
+  constructor(root: Root, db = new ImageDb(root)) {
     this.#root = root;
+    this.#db = db;
   }
 
   /**
@@ -43,7 +57,7 @@ export class Repositories {
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the file is empty or not JSON.
    */
   async read(): Promise<MutableReferences> {
-    return this.#parse();
+    return (await this.#parse()).references;
   }
 
   /**
@@ -62,12 +76,14 @@ export class Repositories {
     try {
       await session.mark(MARKERS);
       await changes.complete();
-      const references = await this.#parse();
-      const before = references.serialize();
+      const { references, packed: packedBefore, classicText, packedText } = await this.#parse();
       const draft: ChangeDraft = { beforeNames: [], afterNames: [] };
       const result = await edit(references, draft);
-      const data = references.serialize();
-      const names: ChangeStep[] = data === before ? [] : [{ op: 'write', path: layout.repositories, data }];
+      const packed = this.#takePacked(references, packedBefore, draft);
+      const names = [
+        ...rewritten(layout.repositories, classicText, references.serialize()),
+        ...rewritten(layout.packedRepositories, packedText, packed.serialize()),
+      ];
       await changes.commit([...draft.beforeNames, ...names, ...draft.afterNames]);
       await afterwards?.().catch((error: unknown) =>
         log.warn('done, but temporary files may be left', { error }),
@@ -84,9 +100,58 @@ export class Repositories {
     }
   }
 
-  async #parse(): Promise<ReturnType<typeof parseReferences>> {
-    const { layout, changes } = this.#root;
-    const bytes = await changes.read(layout.repositories, MAX_REFERENCES_BYTES);
-    return parseReferences(bytes, layout.at(layout.repositories));
+  /** Moves the names of packed images out of `references`, into a set of their own. */
+  #takePacked(references: MutableReferences, before: References, draft: ChangeDraft): Parsed {
+    const { layout } = this.#root;
+    const packed = parseReferences(undefined, layout.packedRepositories);
+    const written = new Set(
+      [...draft.beforeNames, ...draft.afterNames].flatMap(({ op, path }) => (op === 'write' ? path : [])),
+    );
+    const isPacked = (id: ImageID): boolean | undefined => {
+      if (written.has(layout.imageContent(id))) return false;
+      if (written.has(layout.packedImageContent(id))) return true;
+      const form = this.#db.formOf(id);
+      return form && form === 'packed';
+    };
+    for (const [id, list] of references.byImage()) {
+      const here = isPacked(id);
+      if (here === false) continue;
+      for (const reference of list) {
+        if (here === undefined && before.get(reference) !== id) continue;
+        packed.set(reference, id);
+        references.delete(reference);
+      }
+    }
+    return packed;
   }
+
+  async #parse(): Promise<{
+    /** The names in both files. */
+    readonly references: Parsed;
+    readonly packed: Parsed;
+    readonly classicText: string;
+    readonly packedText: string;
+  }> {
+    const { repositories, packedRepositories } = this.#root.layout;
+    const [references, packed] = await Promise.all([
+      this.#file(repositories),
+      this.#file(packedRepositories),
+    ]);
+    const [classicText, packedText] = [references.serialize(), packed.serialize()];
+    for (const [id, list] of packed.byImage())
+      for (const reference of list)
+        if (references.get(reference) === undefined) references.set(reference, id);
+    return { references, packed, classicText, packedText };
+  }
+
+  async #file(path: string): Promise<Parsed> {
+    const { layout, changes } = this.#root;
+    return parseReferences(await changes.read(path, MAX_REFERENCES_BYTES), layout.at(path));
+  }
+}
+
+type Parsed = ReturnType<typeof parseReferences>;
+
+function rewritten(path: string, before: string, data: string): ChangeStep[] {
+  return data === before ? [] : [{ op: 'write', path, data }];
 }

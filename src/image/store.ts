@@ -18,7 +18,7 @@ import { Pace } from '../core/pace.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import { compareTimes, localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
-import type { Layer, LayerStore } from '../layer/store.ts';
+import type { Layer, LayerForm, LayerStore } from '../layer/store.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { Root } from '../system/root.ts';
 import { Catalog } from './catalog.ts';
@@ -114,7 +114,7 @@ export class ImageStore {
 
   constructor(root: Root, layers: LayerStore) {
     const db = new ImageDb(root);
-    const repositories = new Repositories(root);
+    const repositories = new Repositories(root, db);
     const catalog = new Catalog(root, layers, db);
     this.#root = root;
     this.#layers = layers;
@@ -161,7 +161,14 @@ export class ImageStore {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
     await using _pin = await this.#layers.pin(tops, { signal });
-    for (const top of tops) await this.#layers.get(top);
+    const forms = new Map<ImageID, LayerForm>();
+    for (const { config } of images) {
+      const top = topChainId(config.diffIds);
+      // Only packed layers are above packed ones.
+      const isPacked = top !== undefined && (await this.#layers.get(top)).packed;
+      forms.set(config.id, isPacked ? 'packed' : 'classic');
+    }
+    const formOf = (id: ImageID): LayerForm => forms.get(id) ?? this.#db.formOf(id) ?? 'classic';
     const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       const fresh = new Set(images.map(({ config }) => config.id));
       for (const { id } of names) if (!fresh.has(id)) await this.get(id);
@@ -175,20 +182,27 @@ export class ImageStore {
       const now = localTime(new Date());
       if (dated)
         for (const id of new Set(names.map(({ id }) => id)))
-          steps.push(this.#db.metadataStep(id, 'lastUpdated', now));
+          steps.push(this.#db.metadataStep(id, 'lastUpdated', now, formOf(id)));
       const created: boolean[] = [];
       const contents = new Map<ImageID, ChangeStep>();
+      const left: ChangeStep[] = [];
       for (const { config, parent, documents } of images) {
         const { id } = config;
         if (documents) steps.push(...(await this.originals.manifests.addSteps(id, documents)));
         if (parent !== undefined && !contents.has(parent)) await this.get(parent);
         if (parent !== undefined && (await this.#db.parent(id)) !== parent)
-          steps.push(this.#db.metadataStep(id, 'parent', parent));
+          steps.push(this.#db.metadataStep(id, 'parent', parent, formOf(id)));
         const isNew = !contents.has(id) && !(await this.#isIntact(id));
-        if (isNew) contents.set(id, this.#db.contentStep(id, config.raw));
+        const moves = !isNew && this.#db.formOf(id) !== formOf(id);
+        if (moves) steps.unshift(...(await this.#db.moveMetadataSteps(id, formOf(id))));
+        if (moves)
+          left.push(...this.#db.removeFormSteps([id], formOf(id) === 'packed' ? 'classic' : 'packed'));
+        if (isNew || moves) contents.set(id, this.#db.contentStep(id, config.raw, formOf(id)));
         created.push(isNew);
       }
       steps.push(...contents.values());
+      // A reader sees an image that moves from one form to the other in at least one of them.
+      draft.afterNames.push(...left);
       return { created, tagged };
     };
     const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
@@ -258,6 +272,11 @@ export class ImageStore {
     const raw = isDigest(id) ? await this.#db.read(id) : undefined;
     if (raw === undefined) throw notFound(id);
     return parseImageConfig(raw);
+  }
+
+  /** Returns the form of an image; undefined where the store does not have it. */
+  formOf(id: ImageID): LayerForm | undefined {
+    return this.#db.formOf(id);
   }
 
   /** Returns the names of every named image, in docker's order, also where the image is missing. */

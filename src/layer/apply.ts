@@ -1,7 +1,7 @@
 /**
- * Extracts one layer tar into one layer directory. Runs the native LayerApply with an AbortSignal, on a file
- * range, a directory or chunks. Without a native zstd, a zstd layer is decompressed here, and its compressed
- * bytes are hashed here.
+ * Brings one layer tar into its form in the store: a directory, or the tar and its index. Runs the native
+ * LayerApply with an AbortSignal, on a file range, a directory or chunks. Without a native zstd, a zstd layer
+ * is decompressed here, and its compressed bytes are hashed here.
  */
 import { createHash } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
@@ -14,6 +14,7 @@ import {
   type LayerApplied,
   type LayerApply,
   type LayerLimits,
+  type LayerTarget,
 } from '../system/native.ts';
 import { decompress, MAGIC_BYTES, sniff, unsupported } from './codec.ts';
 import { abortable, feed } from './feed.ts';
@@ -41,14 +42,8 @@ export interface ApplyOptions {
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
-/** The target of a layer: the absolute paths of an existing empty directory, and of a file to create. */
-export interface ApplyTarget {
-  readonly diff: string;
-  readonly tarSplit: string;
-}
-
 /**
- * Extracts and hashes the layer, and records its tar-split. Nothing is synced. After a rejection all work has
+ * Writes and hashes the layer. Nothing is synced. After a rejection all work has
  * stopped, but the written files remain: the caller removes them.
  * @throws {@link LayerstackError} ERR_ABORTED; ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_INVALID,
  *   ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE or ERR_LIMIT_EXCEEDED with `member`; system errors of the target;
@@ -56,7 +51,7 @@ export interface ApplyTarget {
  */
 export async function applyLayer(
   source: LayerSource,
-  target: ApplyTarget,
+  target: LayerTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   throwIfAborted(options.signal);
@@ -78,7 +73,7 @@ async function sniffRange(
 
 async function applyRange(
   source: FileRange,
-  target: ApplyTarget,
+  target: LayerTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   return applyAlone(new native.LayerApply({ ...target, source, limits: options.limits }), options);
@@ -86,7 +81,7 @@ async function applyRange(
 
 async function applyDirectory(
   { directory, kind, sourceDateEpoch }: DirectorySource,
-  target: ApplyTarget,
+  target: LayerTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   const source = { directory, kind, latestMtime: sourceDateEpoch };
@@ -114,7 +109,7 @@ async function applyAlone(
 
 async function applyChunks(
   source: AsyncIterable<Uint8Array>,
-  target: ApplyTarget,
+  target: LayerTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   const apply = new native.LayerApply({ ...target, limits: options.limits });
@@ -125,7 +120,7 @@ async function applyChunks(
 
 async function applyDecompressed(
   source: AsyncIterable<Uint8Array>,
-  target: ApplyTarget,
+  target: LayerTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   const hash = createHash('sha256');

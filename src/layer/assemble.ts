@@ -1,21 +1,17 @@
 /**
- * Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. While the tar streams, each file
- * is compared with its CRC-64, and the whole with the DiffID. Mirrors `vbatts/tar-split:
- * tar/asm/assemble.go`.
+ * Rebuilds a layer's tar, bit for bit, from its directory and its tar-split, or reads it. While the tar
+ * streams, each file of a directory is compared with its CRC-64, and the whole with the DiffID. Mirrors
+ * `vbatts/tar-split: tar/asm/assemble.go`.
  */
+import { constants } from 'node:fs';
 import type { DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native } from '../system/native.ts';
+import { call, native, type TarFiles } from '../system/native.ts';
+import { openStoreFile } from '../system/store-files.ts';
 import { readAhead } from './read-ahead.ts';
 
-/** The place of a layer. Paths are absolute. */
-export interface AssembleSource {
-  /** Its own `overlay2/<cache-id>/diff`. */
-  readonly diff: string;
-  /** Its `tar-split.json.gz`. */
-  readonly tarSplit: string;
-  readonly diffId: DiffID;
-}
+/** The place of a layer: its `diff` directory and `tar-split.json.gz`, or its tar. Paths are absolute. */
+export type AssembleSource = TarFiles & { readonly diffId: DiffID };
 
 /**
  * Yields the layer's tar in pieces of up to 256 KiB, and reads the next piece while the caller works on one.
@@ -41,8 +37,7 @@ export async function* writeLayer(
   source: AssembleSource,
   fd: number,
 ): AsyncGenerator<{ readonly length: number }, void, undefined> {
-  const { diff, tarSplit, diffId } = source;
-  const assembler = new native.LayerAssembler(diff, tarSplit, diffId);
+  const assembler = new native.LayerAssembler(source, source.diffId);
   try {
     for (;;) {
       const { bytes, ended } = await call(assembler.writeTo(fd));
@@ -58,22 +53,25 @@ export async function* writeLayer(
 
 /**
  * Returns the bytes of the layer's tar. Reads the tar-split only.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the tar-split is damaged.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the tar-split is damaged; system error ENOENT where
+ *   it is missing.
  */
-export async function layerTarSize({ tarSplit, diffId }: Omit<AssembleSource, 'diff'>): Promise<number> {
+export async function layerTarSize(source: AssembleSource): Promise<number> {
   try {
-    return await call(native.layerTarSize(tarSplit));
+    if ('tarSplit' in source) return await call(native.layerTarSize(source.tarSplit));
+    const tar = await openStoreFile(source.tar, constants.O_RDONLY);
+    try {
+      return (await tar.stat()).size;
+    } finally {
+      await tar.close();
+    }
   } catch (error) {
-    throw nameLayer(error, { tarSplit, diffId });
+    throw nameLayer(error, source);
   }
 }
 
-async function* readAll({
-  diff,
-  tarSplit,
-  diffId,
-}: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
-  const assembler = new native.LayerAssembler(diff, tarSplit, diffId);
+async function* readAll(source: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
+  const assembler = new native.LayerAssembler(source, source.diffId);
   try {
     for (;;) {
       const chunk = await call(assembler.read());
@@ -89,16 +87,17 @@ async function* readAll({
  * Adds the name of the layer, and advice, to the error.
  * @internal
  */
-export function nameLayer(error: unknown, { tarSplit, diffId }: Omit<AssembleSource, 'diff'>): unknown {
+export function nameLayer(error: unknown, source: AssembleSource): unknown {
   if (!LayerstackError.is(error)) return error;
   const { code, message, member, expected, found } = error;
+  const { diffId } = source;
   const help = code === 'ERR_STORE_CORRUPT' ? '; load its image again to repair it' : '';
   return new LayerstackError(code, `layer ${diffId}: ${message}${help}`, {
     layer: diffId,
     member,
     expected,
     found,
-    path: error.path ?? tarSplit,
+    path: error.path ?? ('tar' in source ? source.tar : source.tarSplit),
     cause: error,
   });
 }

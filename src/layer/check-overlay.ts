@@ -4,6 +4,7 @@
  * (docs/store-layout.md). All of this follows from the ids and parents in layerdb, so a repair can write it
  * again. A repair never touches content.
  */
+import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
 import type { BatchStep } from '../system/native.ts';
 import { findLink, readEntry } from '../system/removal.ts';
@@ -118,6 +119,13 @@ export async function apply(root: Root, steps: readonly BatchStep[]): Promise<vo
 /** Replaces a file, with exactly this mode. */
 export async function replace(root: Root, path: string, data: string, mode: number): Promise<void> {
   await apply(root, [{ op: 'replace', path, data, mode }]);
+}
+
+/** Does the work while no other process makes or removes the layer. */
+export async function underLock(root: Root, chainId: ChainID, work: () => Promise<void>): Promise<void> {
+  root.session();
+  await using _lock = await root.locks.acquire('layers', chainId);
+  await work();
 }
 
 function symlink({ layout }: Root, link: string, id: string): BatchStep {

@@ -18,9 +18,10 @@ import type { LockOptions } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
-import type { LayerDb } from './layerdb.ts';
+import { hasPacked } from './packed/entry.ts';
+import { removePacked } from './packed/remove.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
-import { LayerUses, readChainId } from './uses.ts';
+import { LayerUses, readParent } from './uses.ts';
 
 /** Returns the top layers of all images, as they are on disk at the time of the call. */
 export type ImageTops = () => Promise<Iterable<ChainID>>;
@@ -55,13 +56,13 @@ const pinKey = (chainId: ChainID): string => `pin ${chainId}`;
 
 export class LayerCollector {
   readonly #root: Root;
-  readonly #db: LayerDb;
+  readonly #sizeOf: (chainId: ChainID) => number | undefined;
   readonly #parents = new Map<ChainID, ChainID | undefined>();
   readonly #running = new Set<Promise<void>>();
 
-  constructor(root: Root, db: LayerDb) {
+  constructor(root: Root, sizeOf: (chainId: ChainID) => number | undefined) {
     this.#root = root;
-    this.#db = db;
+    this.#sizeOf = sizeOf;
   }
 
   /** @see LayerStore.pin */
@@ -101,10 +102,18 @@ export class LayerCollector {
   async #remove(layers: readonly CollectedLayer[]): Promise<readonly CollectedLayer[]> {
     const { layout } = this.#root;
     if (layers.length === 0) return [];
-    const departing = layers.map((layer) => ({
-      ...layer,
-      name: `${hexOf(layer.chainId)}-${randomBytes(32).toString('hex')}-removing`,
-    }));
+    // Packed layers are above the others.
+    await removePacked(
+      this.#root,
+      layers.map(({ chainId }) => chainId),
+    );
+    const departing = layers
+      .filter(({ chainId }) => this.#isClassic(chainId))
+      .map((layer) => ({
+        ...layer,
+        name: `${hexOf(layer.chainId)}-${randomBytes(32).toString('hex')}-removing`,
+      }));
+    if (departing.length === 0) return layers;
     const flats = layers.flatMap(({ chainId }) => this.#flats(chainId));
     const rename = (from: string, to: string): BatchStep => ({ op: 'rename', from, to });
     await this.#root
@@ -126,6 +135,11 @@ export class LayerCollector {
     return layers;
   }
 
+  #isClassic(chainId: ChainID): boolean {
+    const { layout } = this.#root;
+    return statEntry(layout.at(layout.layer(chainId))) !== undefined;
+  }
+
   /** @see LayerStore.collectable */
   async plan(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     return this.#select(await this.#closure(candidates), imageTops);
@@ -144,10 +158,10 @@ export class LayerCollector {
     for (const candidate of candidates) {
       for (let next: ChainID | undefined = candidate; next !== undefined && !found.has(next);) {
         found.add(next);
-        next = readChainId(layout.at(layout.layer(next, 'parent')));
+        next = readParent(layout, next);
       }
     }
-    return [...found].filter((chainId) => statEntry(layout.at(layout.layer(chainId))) !== undefined);
+    return [...found].filter((chainId) => this.#isClassic(chainId) || hasPacked(layout, chainId));
   }
 
   /** Returns the candidates that nothing refers to, children before parents. */
@@ -165,7 +179,7 @@ export class LayerCollector {
       removable.has(chainId) && (uses.children.get(chainId) ?? 0) === 0;
     const queue = candidates.filter(childless);
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      selected.push({ chainId: next, size: this.#db.size(next) ?? 0 });
+      selected.push({ chainId: next, size: this.#sizeOf(next) ?? 0 });
       const parent = this.#parents.get(next);
       if (parent === undefined) continue;
       uses.children.set(parent, (uses.children.get(parent) ?? 0) - 1);

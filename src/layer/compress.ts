@@ -101,9 +101,8 @@ export class CompressedLayer {
 
   async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {
     const { compression, level = 0, onProgress, signal } = this.#options;
-    const { diff, tarSplit, diffId } = this.#source;
     const { gzip } = this.#caps;
-    const compressor = new native.LayerCompressor({ diff, tarSplit, diffId, compression, gzip, level });
+    const compressor = new native.LayerCompressor({ ...this.#source, compression, gzip, level });
     const stop = (): void => compressor.close();
     signal?.addEventListener('abort', stop, { once: true });
     let size = 0;

@@ -6,12 +6,15 @@
  * built under a temporary name, then renamed. It may be deleted when it is not mounted.
  */
 import { randomBytes } from 'node:crypto';
-import { hexOf, type ChainID } from '../core/digest.ts';
+import { chainIdOf, digestOfHex, hexOf, isHex64, type ChainID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
+import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { hasDirectory } from '../system/store-files.ts';
+import { standsOn } from './lineage.ts';
 import { Overlay } from './overlay.ts';
 import type { LayerStore } from './store.ts';
 
@@ -35,7 +38,7 @@ export async function flatLower(
   if (!built()) {
     const lock = await root.locks.acquire('layers', `flat ${name}`, { signal });
     try {
-      if (!built()) await build(root, initId ?? (await layers.get(chainId)).cacheId, name);
+      if (!built()) await build(root, initId ?? (await classicTop(layers, chainId)), name);
     } catch (error) {
       throw spaceError(error, layout.root);
     } finally {
@@ -43,6 +46,16 @@ export async function flatLower(
     }
   }
   return `../${layout.flat(name)}`;
+}
+
+async function classicTop(layers: LayerStore, chainId: ChainID): Promise<string> {
+  const { cacheId } = await layers.get(chainId);
+  if (cacheId !== undefined) return cacheId;
+  throw new LayerstackError(
+    'ERR_UNSUPPORTED',
+    'this kernel cannot mount packed layers: extract the image first (layerstack settle IMAGE)',
+    { layer: chainId },
+  );
 }
 
 async function build(root: Root, top: string, name: string): Promise<void> {
@@ -60,4 +73,25 @@ async function build(root: Root, top: string, name: string): Promise<void> {
     await session.unmark([marker]);
     throw error;
   }
+}
+
+/** Removes the flat lowers with this layer. None of them may be mounted. */
+export async function dropFlats(root: Root, chainId: ChainID): Promise<void> {
+  const { layout } = root;
+  const flats = (await listEntries(layout, layout.flats)).flatMap((name) => {
+    const top = name.replace(/-init$/, '');
+    if (!isHex64(top) || !standsOn(layout, chainIdOf(digestOfHex(top)), chainId)) return [];
+    return [{ name, temporary: `.tmp-${randomBytes(8).toString('hex')}` }];
+  });
+  if (flats.length === 0) return;
+  const markers = flats.map(({ temporary }): Marker => `flat.${temporary}`);
+  const renames = flats.map(({ name, temporary }) => ({
+    op: 'rename' as const,
+    from: layout.flat(name),
+    to: layout.flat(temporary),
+  }));
+  const session = root.session();
+  await session.mark(markers, renames);
+  for (const { temporary } of flats) await call(native.removeTree(layout.root, layout.flat(temporary)));
+  await session.unmark(markers);
 }

@@ -2,7 +2,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ChainID } from '../core/digest.ts';
 import type { Layout } from '../system/layout.ts';
-import type { LayerDb } from './layerdb.ts';
 import { LayerUses } from './uses.ts';
 
 /** A layer with its parent and its size. */
@@ -17,13 +16,16 @@ export interface LayerNode {
 const SLICE = 128;
 
 /** Returns every layer with a readable size. Costs two small reads for each layer. */
-export async function readGraph(layout: Layout, db: LayerDb): Promise<Map<ChainID, LayerNode>> {
+export async function readGraph(
+  layout: Layout,
+  sizeOf: (chainId: ChainID) => number | undefined,
+): Promise<Map<ChainID, LayerNode>> {
   const parents = new Map<ChainID, ChainID | undefined>();
   const { layers } = await LayerUses.count(layout, [], parents);
   const graph = new Map<ChainID, LayerNode>();
   for (const [index, chainId] of layers.entries()) {
     if (index % SLICE === SLICE - 1) await nextTurn();
-    const size = db.size(chainId);
+    const size = sizeOf(chainId);
     if (size !== undefined) graph.set(chainId, { chainId, parent: parents.get(chainId), size });
   }
   return graph;

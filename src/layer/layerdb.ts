@@ -5,14 +5,20 @@
  * is read counts as absent.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { chainIds, diffIdOf, isDigest, type ChainID, type DiffID, type Digest } from '../core/digest.ts';
+import { isDigest, type ChainID, type DiffID, type Digest } from '../core/digest.ts';
+import { chainIdOn } from './chain-id.ts';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { isEntryName } from '../system/removal.ts';
+import type { PackedLayer } from './packed/entry.ts';
 import { hasDirectory, readText, readTexts, statEntry } from '../system/store-files.ts';
 
 /** A complete layer of the store. */
-export interface Layer {
+export type Layer = ClassicLayer | PackedLayer;
+
+/** A complete layer of layerdb. */
+export interface ClassicLayer {
+  readonly packed?: undefined;
   readonly chainId: ChainID;
   readonly diffId: DiffID;
   readonly parent?: ChainID;
@@ -33,14 +39,14 @@ const SLICE = 128;
  */
 export class LayerDb {
   readonly #layout: Layout;
-  readonly #known = new Map<ChainID, { readonly layer: Layer; readonly stamp: string }>();
+  readonly #known = new Map<ChainID, { readonly layer: ClassicLayer; readonly stamp: string }>();
 
   constructor(layout: Layout) {
     this.#layout = layout;
   }
 
   /** Returns the layer; undefined when it is absent or incomplete. */
-  async find(chainId: ChainID): Promise<Layer | undefined> {
+  async find(chainId: ChainID): Promise<ClassicLayer | undefined> {
     const stamp = this.#stamp(chainId);
     if (stamp === undefined) return undefined;
     const known = this.#known.get(chainId);
@@ -54,8 +60,8 @@ export class LayerDb {
   }
 
   /** Does {@link find} for each, in order. */
-  async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
-    const found = new Array<Layer | undefined>(chainIds.length).fill(undefined);
+  async findAll(chainIds: readonly ChainID[]): Promise<(ClassicLayer | undefined)[]> {
+    const found = new Array<ClassicLayer | undefined>(chainIds.length).fill(undefined);
     let next = 0;
     const reader = async (): Promise<void> => {
       for (let i = next++; i < chainIds.length; i = next++) {
@@ -90,7 +96,7 @@ export class LayerDb {
     return parseSize(readText(this.#layout.at(this.#layout.layer(chainId, 'size'))));
   }
 
-  async #read(chainId: ChainID): Promise<Layer | undefined> {
+  async #read(chainId: ChainID): Promise<ClassicLayer | undefined> {
     const [diffText, sizeText, cacheText, parentText] = await this.#texts(chainId);
     const diffId = digest<DiffID>(diffText?.trim());
     const size = parseSize(sizeText);
@@ -125,13 +131,6 @@ export class LayerDb {
     const entry = statEntry(this.#layout.at(this.#layout.layer(chainId)));
     return entry && `${entry.ino} ${entry.ctimeMs}`;
   }
-}
-
-/** Returns the ChainID of a layer on its parent. */
-export function chainIdOn(parent: ChainID | undefined, diffId: DiffID): ChainID {
-  // By definition, this is the ChainID of two layers, the lower of which has the parent's ChainID as its
-  // DiffID.
-  return chainIds(parent === undefined ? [diffId] : [diffIdOf(parent), diffId]).at(-1) as ChainID;
 }
 
 /** dockerd does not trim `size`: a trailing newline makes a layer unloadable. */

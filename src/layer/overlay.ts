@@ -121,6 +121,25 @@ export class Overlay {
         },
       );
     }
-    return [`l/${link}`, ...(lower ? lower.split(':') : [])];
+    return [`l/${link}`, ...(lower ? parseLowers(lower, this.#layout, id) : [])];
   }
+}
+
+const LOWER = /^l\/[A-Z2-7]{26}$/;
+
+/**
+ * Returns the stack that the `lower` of `overlay2/<id>` names.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it names anything but short names: overlayfs would
+ *   mount any directory.
+ */
+export function parseLowers(text: string, layout: Layout, id: string): string[] {
+  const lowers = text.split(':');
+  const wrong = lowers.find((lower) => !LOWER.test(lower));
+  if (wrong === undefined) return lowers;
+  const path = layout.at(layout.overlay(id, 'lower'));
+  throw new LayerstackError(
+    'ERR_STORE_CORRUPT',
+    `${path} names ${JSON.stringify(wrong.slice(0, 100))}, which is not the short name of a layer: \`fsck --repair\` writes the file anew`,
+    { path },
+  );
 }

@@ -4,8 +4,9 @@
  */
 import type { ChainID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import { chainIdOn, type Layer } from './layerdb.ts';
-import type { StagedLayer } from './staging.ts';
+import { chainIdOn } from './chain-id.ts';
+import type { ClassicLayer, Layer } from './layerdb.ts';
+import type { StagedClassicLayer, StagedLayer } from './staged-layer.ts';
 
 /** The layers that one mount can have with short names, on every supported kernel. */
 export const MAX_LAYERS = 500;
@@ -16,6 +17,15 @@ export interface PlannedLayer {
   readonly chainId: ChainID;
   readonly parent: ChainID | undefined;
   readonly layer: StagedLayer | Layer;
+}
+
+export interface PlannedClassicLayer extends PlannedLayer {
+  readonly layer: StagedClassicLayer | ClassicLayer;
+}
+
+/** Returns the layers in Docker's form. Every layer below one of them is in this form too. */
+export function classicLayers(layers: readonly PlannedLayer[]): PlannedClassicLayer[] {
+  return layers.filter((planned): planned is PlannedClassicLayer => planned.layer.packed === undefined);
 }
 
 export interface Plan {

@@ -7,7 +7,8 @@
  * A complete entry that exists already is adopted, also if another program made it. An incomplete entry is
  * exchanged with the new one, so that an entry exists at every moment, and becomes
  * `<chain>-<random>-removing`. The new layer takes over the short name of the old one, since the `lower` of
- * its children names it. Published layers are noted as unused until an image refers to them.
+ * its children names it. A damaged entry that the caller names is exchanged in the same way; its directory is
+ * removed, and the caller keeps containers on it from being mounted. Published layers are noted as unused until an image refers to them.
  */
 import { randomBytes } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
@@ -16,13 +17,14 @@ import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { syncSteps } from '../system/disk.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { findLink, isEntryName, readEntry, removeLayerEntries } from '../system/removal.ts';
+import { usedCacheIds } from './cache-ids.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
-import type { Layer, LayerDb } from './layerdb.ts';
+import type { ClassicLayer, LayerDb } from './layerdb.ts';
 import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
-import type { PlannedLayer } from './plan.ts';
-import type { StagedLayer } from './staging.ts';
+import type { PlannedClassicLayer } from './plan.ts';
+import type { StagedClassicLayer } from './staged-layer.ts';
 import { noteSteps } from './unused.ts';
 
 /**
@@ -47,7 +49,7 @@ interface Replaced {
 interface Fresh {
   readonly chainId: ChainID;
   readonly parent: ChainID | undefined;
-  readonly staged: StagedLayer;
+  readonly staged: StagedClassicLayer;
   readonly spec: OverlaySpec;
   readonly replaced: Replaced | undefined;
 }
@@ -58,21 +60,37 @@ interface Below {
   readonly lowers: readonly string[];
 }
 
+/** Complete but damaged layers that staged ones replace, and the directories that these have. */
+export type Replacing = ReadonlyMap<ChainID, string>;
+
+/** The parts of a layer store. */
+export interface LayerParts {
+  readonly root: Root;
+  readonly db: LayerDb;
+  readonly overlay: Overlay;
+}
+
 /** Publishes the layers of one plan. */
 export class Publication {
   readonly #root: Root;
   readonly #db: LayerDb;
   readonly #overlay: Overlay;
-  readonly #layers: readonly PlannedLayer[];
+  readonly #layers: readonly PlannedClassicLayer[];
+  readonly #replacing: Replacing;
   /** The directories of staged layers as an earlier attempt wrote them. */
-  readonly #written = new Map<StagedLayer, OverlaySpec>();
+  readonly #written = new Map<StagedClassicLayer, OverlaySpec>();
   readonly #replaced: Replaced[] = [];
 
-  constructor(root: Root, db: LayerDb, overlay: Overlay, layers: readonly PlannedLayer[]) {
+  constructor(
+    { root, db, overlay }: LayerParts,
+    layers: readonly PlannedClassicLayer[],
+    replacing: Replacing,
+  ) {
     this.#root = root;
     this.#db = db;
     this.#overlay = overlay;
     this.#layers = layers;
+    this.#replacing = replacing;
   }
 
   /** Returns when every planned layer is in layerdb, durably. */
@@ -90,7 +108,9 @@ export class Publication {
   }
 
   async #attempt(signal: AbortSignal | undefined): Promise<void> {
-    const present = await this.#db.findAll(this.#layers.map(({ chainId }) => chainId));
+    const present = (await this.#db.findAll(this.#layers.map(({ chainId }) => chainId))).map((layer) =>
+      layer !== undefined && this.#replacing.get(layer.chainId) === layer.cacheId ? undefined : layer,
+    );
     const below = new Map<ChainID, Below>();
     const fresh: Fresh[] = [];
     const steps: BatchStep[] = [];
@@ -162,7 +182,7 @@ export class Publication {
   async #below(
     chainId: ChainID,
     below: Map<ChainID, Below>,
-    present: readonly (Layer | undefined)[],
+    present: readonly (ClassicLayer | undefined)[],
   ): Promise<Below> {
     let found = below.get(chainId);
     if (found === undefined) {
@@ -175,7 +195,7 @@ export class Publication {
     return found;
   }
 
-  async #prepare({ chainId, parent, layer }: PlannedLayer, below: Below | undefined): Promise<Fresh> {
+  async #prepare({ chainId, parent, layer }: PlannedClassicLayer, below: Below | undefined): Promise<Fresh> {
     if (!('writeSet' in layer)) {
       throw new LayerstackError(
         'ERR_LAYER_NOT_FOUND',
@@ -189,7 +209,7 @@ export class Publication {
     if (replaced?.committed === true) await this.#overlay.commit(layer.cacheId);
     const spec: OverlaySpec = {
       id: layer.cacheId,
-      link: written?.link ?? replaced?.link ?? newLinkId(),
+      link: written?.link ?? replaced?.link ?? layer.link ?? newLinkId(),
       lowers: below?.lowers ?? [],
       takesOver: written?.takesOver ?? replaced?.link !== undefined,
     };
@@ -220,15 +240,18 @@ export class Publication {
     return [{ op: 'replace', path, data: lowers.join(':'), mode: 0o644 }];
   }
 
-  /** Returns the entry in the place of `chainId`. The caller knows that it is incomplete. */
+  /** Returns the entry in the place of `chainId`. The caller knows that it is incomplete or damaged. */
   async #incomplete(chainId: ChainID): Promise<Replaced | undefined> {
     const { layout } = this.#root;
     if (statEntry(layout.at(layout.layer(chainId))) === undefined) return undefined;
     const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
     const known = cacheId !== undefined && isEntryName(cacheId);
-    const link = known
-      ? (await readEntry(layout, layout.overlay(cacheId, 'link'))) || (await findLink(layout, cacheId))
-      : undefined;
+    // The directory that a damaged entry names may be another layer's.
+    const shared = known && (await usedCacheIds(layout, hexOf(chainId))).has(cacheId);
+    const link =
+      known && !shared
+        ? (await readEntry(layout, layout.overlay(cacheId, 'link'))) || (await findLink(layout, cacheId))
+        : undefined;
     const has = (entry: 'committed' | 'diff'): boolean =>
       statEntry(layout.at(layout.overlay(cacheId ?? '', entry))) !== undefined;
     const replaced = {
@@ -236,9 +259,11 @@ export class Publication {
       link,
       content: known ? cacheId : undefined,
       committed: known && has('committed'),
-      keep: known && has('committed') && has('diff'),
+      keep: shared || (known && has('committed') && has('diff') && !this.#replacing.has(chainId)),
     };
-    this.#root.log.warn(`layer ${chainId} is incomplete in the store and is replaced`, { layer: chainId });
+    this.#root.log.warn(`layer ${chainId} is incomplete or damaged in the store and is replaced`, {
+      layer: chainId,
+    });
     return replaced;
   }
 

@@ -6,9 +6,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import type { DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type LayerApplied, type LayerLimits } from '../system/native.ts';
+import { call, native } from '../system/native.ts';
 import { removeOverlay } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
@@ -16,28 +15,13 @@ import { spaceError } from '../system/space.ts';
 import { statEntry } from '../system/store-files.ts';
 import { applyLayer, type LayerSource } from './apply.ts';
 import { assembleLayer } from './assemble.ts';
+import type { StagedClassicLayer, StagedLayer } from './staged-layer.ts';
+import { tarSourceOf } from './tar-source.ts';
+import { requireDiffId, type StageOptions } from './stage-options.ts';
+import { PackedStaging } from './packed/stage.ts';
 import type { Layer } from './layerdb.ts';
 import { newOverlayId, type Overlay } from './overlay.ts';
 import { Slots } from './slots.ts';
-
-export interface StageOptions {
-  readonly limits: LayerLimits;
-  readonly signal?: AbortSignal | undefined;
-  /** Receives the bytes of the source that were taken so far. */
-  readonly onProgress?: (bytes: number) => void;
-  readonly expectedDiffId?: DiffID;
-  /** The layer's name in messages, e.g. its archive member. Default: the expected DiffID. */
-  readonly name?: string;
-}
-
-/** A layer that is extracted and verified, but not in layerdb. The caller publishes or discards it. */
-export interface StagedLayer {
-  readonly cacheId: string;
-  /** Its directory below `layerdb/tmp`: `write-set-<digits>`. */
-  readonly writeSet: string;
-  readonly applied: LayerApplied;
-  readonly diffId: DiffID;
-}
 
 /**
  * How many layers with a stalled source may wait without a slot. Each holds four idle threads, up to 16 open
@@ -57,52 +41,41 @@ const WRITE_SET = 'write-set-';
 export class Staging {
   readonly #root: Root;
   readonly #overlay: Overlay;
+  readonly #packed: PackedStaging;
   /** The staged layers that are neither published nor discarded. */
   readonly #open = new Set<StagedLayer>();
 
   constructor(root: Root, overlay: Overlay) {
     this.#root = root;
     this.#overlay = overlay;
+    this.#packed = new PackedStaging(root);
   }
 
   async stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
     return slots.run(options.signal, async (slot) => {
       const bytes = Symbol.asyncIterator in source ? slot.lendWhileWaiting(source) : source;
-      const cacheId = newOverlayId();
-      const writeSet = `${WRITE_SET}${randomBytes(8).readBigUInt64BE()}`;
       try {
-        const staged = await this.#fill(cacheId, writeSet, bytes, options);
+        const stage =
+          options.form === 'packed' ? this.#packed.stage(bytes, options) : this.#extract(bytes, options);
+        const staged = await stage;
         this.#open.add(staged);
         return staged;
       } catch (error) {
-        await this.#remove(cacheId, writeSet).catch((trouble: unknown) => {
-          this.#root.log.warn('a failed layer could not be removed; the next writer will', {
-            error: trouble,
-          });
-        });
         throw nameLayer(spaceError(error, this.#root.layout.root), options);
       }
     });
   }
 
-  /** Stages a second copy of a layer, from its reassembled tar. */
+  /** Stages a second copy of a layer, from its tar. */
   async restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
-    const { layout } = this.#root;
-    const tarSplit =
-      'writeSet' in layer
-        ? layout.writeSet(layer.writeSet, 'tar-split.json.gz')
-        : layout.layer(layer.chainId, 'tar-split.json.gz');
-    const tar = assembleLayer({
-      diff: layout.at(layout.overlay(layer.cacheId, 'diff')),
-      tarSplit: layout.at(tarSplit),
-      diffId: layer.diffId,
-    });
+    const tar = assembleLayer(tarSourceOf(this.#root.layout, layer));
     return this.stage(tar, { ...options, expectedDiffId: layer.diffId });
   }
 
   async discard(staged: StagedLayer): Promise<void> {
     if (!this.#open.delete(staged)) return;
-    await this.#remove(staged.cacheId, staged.writeSet);
+    if (staged.packed) await this.#packed.remove(staged.writeSet);
+    else await this.#remove(staged.cacheId, staged.writeSet);
   }
 
   /** Returns whether the layer is neither published nor discarded. */
@@ -116,11 +89,27 @@ export class Staging {
   async markPublished(published: readonly StagedLayer[]): Promise<void> {
     const { layout } = this.#root;
     for (const staged of published) this.#open.delete(staged);
-    const done = published.flatMap(({ cacheId, writeSet }) => {
+    for (const staged of published) if (staged.packed) await this.#packed.forget(staged.writeSet);
+    const done = published.flatMap((staged) => {
+      if (staged.packed) return [];
+      const { cacheId, writeSet } = staged;
       const [content, entry] = markers(cacheId, writeSet);
       return statEntry(layout.at(layout.writeSet(writeSet))) !== undefined ? [content] : [content, entry];
     });
     await this.#root.session().unmark(done);
+  }
+
+  async #extract(source: LayerSource, options: StageOptions): Promise<StagedClassicLayer> {
+    const cacheId = newOverlayId();
+    const writeSet = `${WRITE_SET}${randomBytes(8).readBigUInt64BE()}`;
+    try {
+      return await this.#fill(cacheId, writeSet, source, options);
+    } catch (error) {
+      await this.#remove(cacheId, writeSet).catch((trouble: unknown) => {
+        this.#root.log.warn('a failed layer could not be removed; the next writer will', { error: trouble });
+      });
+      throw error;
+    }
   }
 
   async #fill(
@@ -128,7 +117,7 @@ export class Staging {
     writeSet: string,
     source: LayerSource,
     options: StageOptions,
-  ): Promise<StagedLayer> {
+  ): Promise<StagedClassicLayer> {
     const { layout, caps } = this.#root;
     await this.#root
       .session()
@@ -144,14 +133,7 @@ export class Staging {
       },
       { limits: options.limits, caps, signal: options.signal, onProgress: options.onProgress },
     );
-    const diffId = applied.diffId as DiffID;
-    if (options.expectedDiffId !== undefined && options.expectedDiffId !== diffId) {
-      throw new LayerstackError(
-        'ERR_DIGEST_MISMATCH',
-        `the uncompressed tar has the digest ${diffId}, but the image config says ${options.expectedDiffId}`,
-        { digest: options.expectedDiffId, expected: options.expectedDiffId, found: diffId },
-      );
-    }
+    const diffId = requireDiffId(applied, options);
     const file = (name: 'diff' | 'size' | 'cache-id', data: string) =>
       ({ op: 'write', path: layout.writeSet(writeSet, name), data, mode: 0o644 }) as const;
     await call(
@@ -161,7 +143,7 @@ export class Staging {
         file('cache-id', cacheId),
       ]),
     );
-    return { cacheId, writeSet, applied, diffId };
+    return { cacheId, writeSet, applied, diffId, link: options.link };
   }
 
   async #remove(cacheId: string, writeSet: string): Promise<void> {

@@ -12,42 +12,56 @@
 import { topChainId, type ChainID, type DiffID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
-import { call, native, type LayerLimits } from '../system/native.ts';
+import { call, native } from '../system/native.ts';
 import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
+import { dropFlats } from './flat.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { LayerDb, type Layer } from './layerdb.ts';
+import { LayerDb, type Layer, type ClassicLayer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
-import { planImages, type PlannedLayer } from './plan.ts';
+import { findPacked, packedSize } from './packed/entry.ts';
+import { publishPacked } from './packed/publish.ts';
+import { removePacked } from './packed/remove.ts';
+import { OWN_LAYER_LIMITS } from './limits.ts';
+import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
-import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
+import type { StageOptions } from './stage-options.ts';
+import type { StagedLayer } from './staged-layer.ts';
+import { Staging } from './staging.ts';
+import { tarSourceOf } from './tar-source.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { Writeback } from './writeback.ts';
 
 export type { LayerSource } from './apply.ts';
 export type { CollectedLayer, ImageTops } from './collector.ts';
 export type { LayerNode } from './graph.ts';
-export type { Layer } from './layerdb.ts';
-export type { StagedLayer, StageOptions } from './staging.ts';
-
-/** Limits for layers from this machine's own file system, which bounds paths and inodes. */
-export const OWN_LAYER_LIMITS: LayerLimits = {
-  // The largest integer that JavaScript counts exactly; dockerd's sizes stay below 2^63.
-  maxBytes: Number.MAX_SAFE_INTEGER,
-  maxEntries: Infinity,
-  maxPathBytes: 4096,
-  maxPaxBytes: 16 * 1024 * 1024,
-};
+export type { ClassicLayer, Layer } from './layerdb.ts';
+export type { PackedLayer } from './packed/entry.ts';
+export { formAbove } from './form-above.ts';
+export { OWN_LAYER_LIMITS };
+export { stagedForm, type LayerForm, type StageOptions, type StoreForm } from './stage-options.ts';
+export type { StagedLayer } from './staged-layer.ts';
 
 export interface PublishOptions {
   /** Is obeyed until the first layer is renamed into place. */
   readonly signal?: AbortSignal | undefined;
 }
+
+export interface ReplaceOptions extends PublishOptions {
+  /** Keeps containers on the layer from being mounted. It is taken when the layer is locked. */
+  readonly guard: GuardLayer;
+}
+
+/** Claims the use of a layer for a repair of its files. @throws ERR_CONTAINER_MOUNTED where it is mounted. */
+export type GuardLayer = (layer: DamagedLayer) => Promise<AsyncDisposable>;
+
+/** A layer to replace. It has no `cacheId` where its directory is unknown. */
+export type DamagedLayer = Pick<Layer, 'chainId' | 'diffId' | 'parent'> & { readonly cacheId?: string };
 
 export interface PublishResult {
   /** The top ChainID of each image, in order; undefined for an image without layers. */
@@ -70,25 +84,28 @@ export class LayerStore {
     this.#db = new LayerDb(root.layout);
     this.#overlay = new Overlay(root.layout);
     this.#staging = new Staging(root, this.#overlay);
-    this.#collector = new LayerCollector(root, this.#db);
+    this.#collector = new LayerCollector(root, (chainId) => this.size(chainId));
   }
 
   /**
    * Returns the layer; undefined when it is absent or incomplete. Its parents are not checked: see
    * {@link chain}.
    */
-  find(chainId: ChainID): Promise<Layer | undefined> {
-    return this.#db.find(chainId);
+  async find(chainId: ChainID): Promise<Layer | undefined> {
+    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
-  findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
-    return this.#db.findAll(chainIds);
+  async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
+    const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
+    for (const [index, chainId] of chainIds.entries())
+      found[index] ??= await findPacked(this.#root.layout, chainId);
+    return found;
   }
 
   /** @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when it is absent or incomplete. */
   async get(chainId: ChainID): Promise<Layer> {
-    const layer = await this.#db.find(chainId);
+    const layer = await this.find(chainId);
     if (layer !== undefined) return layer;
     throw new LayerstackError('ERR_LAYER_NOT_FOUND', `the store has no complete layer ${chainId}`, {
       digest: chainId,
@@ -102,7 +119,7 @@ export class LayerStore {
    */
   async chain(chainId: ChainID): Promise<Layer[]> {
     const ids = this.#db.lineage(chainId);
-    const layers = (await this.#db.findAll(ids)).filter((layer) => layer !== undefined);
+    const layers = (await this.findAll(ids)).filter((layer) => layer !== undefined);
     // A layer is missing. The loop below starts from the top, and its error names the first missing layer.
     if (layers.length < ids.length) layers.length = 0;
     for (let next = layers.length === 0 ? chainId : layers.at(-1)?.parent; next !== undefined;) {
@@ -127,12 +144,12 @@ export class LayerStore {
    * unknown.
    */
   size(chainId: ChainID): number | undefined {
-    return this.#db.size(chainId);
+    return this.#db.size(chainId) ?? packedSize(this.#root.layout, chainId);
   }
 
   /** Returns every layer with its parent and its size. */
   graph(): Promise<Map<ChainID, LayerNode>> {
-    return readGraph(this.#root.layout, this.#db);
+    return readGraph(this.#root.layout, (chainId) => this.size(chainId));
   }
 
   /**
@@ -162,7 +179,7 @@ export class LayerStore {
       if (!isSystemError(error, 'ENOENT')) throw error;
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
-        `layer ${layer.diffId} has no tar-split.json.gz, so its tar cannot be rebuilt: load its image again`,
+        `layer ${layer.diffId} has no ${layer.packed ? 'layer.tar' : 'tar-split.json.gz, so its tar cannot be rebuilt'}: load its image again`,
         { layer: layer.diffId, path: error.path, cause: error },
       );
     }
@@ -174,12 +191,7 @@ export class LayerStore {
   }
 
   #sourceOf(layer: Layer): AssembleSource {
-    const { layout } = this.#root;
-    return {
-      diff: layout.at(layout.overlay(layer.cacheId, 'diff')),
-      tarSplit: layout.at(layout.layer(layer.chainId, 'tar-split.json.gz')),
-      diffId: layer.diffId,
-    };
+    return tarSourceOf(this.#root.layout, layer);
   }
 
   /**
@@ -245,15 +257,58 @@ export class LayerStore {
       (layer): layer is StagedLayer => 'writeSet' in layer && this.#staging.isOpen(layer),
     );
     const lock = await this.#lock(layers, options.signal);
+    const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
+    const packed: StagedLayer[] = [];
     try {
-      await new Publication(this.#root, this.#db, this.#overlay, layers).run(options.signal);
+      const classic = classicLayers(layers);
+      await new Publication(parts, classic, new Map()).run(options.signal);
+      packed.push(...(await publishPacked(this.#root, layers, options.signal)));
+      await this.#dropPackedCopies(classic.map(({ chainId }) => chainId));
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
-      await this.#markPublished(layers, staged).finally(() => lock.release());
+      await this.#markPublished(layers, staged, packed).finally(() => lock.release());
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
+  }
+
+  /**
+   * Puts a staged copy into the place of a damaged layer. The layers below must exist. Layers, images and
+   * containers on it stay. Durable on return. The directory of the damaged layer is removed.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED of the guard, and the errors of {@link publish};
+   *   then the layer is as it was, and the copy is still staged.
+   */
+  async replace(layer: DamagedLayer, staged: StagedLayer, { guard, signal }: ReplaceOptions): Promise<void> {
+    const { chainId, parent, cacheId } = layer;
+    const below = parent === undefined ? [] : (await this.chain(parent)).reverse();
+    const { layers } = planImages([[...below, staged]]);
+    const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
+    await using _lock = await this.#lock(layers, signal);
+    await using _guard = await guard(layer);
+    try {
+      const replacing = new Map(cacheId === undefined ? [] : [[chainId, cacheId]]);
+      await new Publication(parts, classicLayers(layers), replacing).run(signal);
+    } catch (error) {
+      throw spaceError(error, this.#root.layout.root);
+    } finally {
+      await this.#markPublished(layers, [staged], []);
+    }
+    await dropFlats(this.#root, chainId);
+  }
+
+  /**
+   * Replaces a damaged layer whose contents are right by a copy that is made of its own tar.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when its tar cannot be rebuilt; the errors of
+   *   {@link replace}.
+   */
+  async renew(layer: ClassicLayer, options: ReplaceOptions): Promise<void> {
+    const staged = await this.restage(layer, { limits: OWN_LAYER_LIMITS, signal: options.signal });
+    try {
+      await this.replace(layer, staged, options);
+    } finally {
+      await this.discard(staged);
+    }
   }
 
   /**
@@ -314,13 +369,26 @@ export class LayerStore {
     await this.#collector.drain();
   }
 
+  /** Removes the packed form of layers that are extracted now. A container finds their new form. */
+  async #dropPackedCopies(chainIds: readonly ChainID[]): Promise<void> {
+    await this.#root.aftermath.run('extracted layers stay packed as well', () =>
+      removePacked(this.#root, chainIds.toReversed()),
+    );
+  }
+
   /** Marks the staged layers that layerdb names as published, even if a later step failed. */
-  async #markPublished(layers: readonly PlannedLayer[], staged: readonly StagedLayer[]): Promise<void> {
+  async #markPublished(
+    layers: readonly PlannedLayer[],
+    staged: readonly StagedLayer[],
+    packed: readonly StagedLayer[],
+  ): Promise<void> {
     const { layout } = this.#root;
     const named = new Set(
       layers.map(({ chainId }) => readText(layout.at(layout.layer(chainId, 'cache-id')))),
     );
-    await this.#staging.markPublished(staged.filter(({ cacheId }) => named.has(cacheId)));
+    const isPublished = (layer: StagedLayer): boolean =>
+      layer.packed ? packed.includes(layer) : named.has(layer.cacheId);
+    await this.#staging.markPublished(staged.filter(isPublished));
   }
 
   /** Takes the locks of all layers that may be made. */

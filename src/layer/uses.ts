@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIdOf, digestOfHex, isDigest, isHex64, type ChainID } from '../core/digest.ts';
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
+import { packedIds } from './packed/entry.ts';
 import { readStoreFile, readText } from '../system/store-files.ts';
 
 /** Reading yields to other work on the event loop after this many files (a millisecond). */
@@ -18,7 +19,7 @@ export const MAX_SNAPSHOTS_BYTES = 1024 * 1024 * 1024;
 export class LayerUses {
   /** The number of children of each layer. */
   readonly children: Map<ChainID, number>;
-  /** Every layer of layerdb, complete or not. */
+  /** Every layer of layerdb and every packed one, complete or not. */
   readonly layers: readonly ChainID[];
   readonly #roots: ReadonlySet<ChainID>;
   readonly #buildkit: Buffer | undefined;
@@ -45,14 +46,15 @@ export class LayerUses {
     imageTops: Iterable<ChainID>,
     parents: Map<ChainID, ChainID | undefined>,
   ): Promise<LayerUses> {
-    const layers = (await listEntries(layout, layout.layers))
+    const classic = (await listEntries(layout, layout.layers))
       .filter(isHex64)
       .map((name) => chainIdOf(digestOfHex(name)));
+    const layers = [...new Set([...classic, ...(await packedIds(layout))])];
     const children = new Map<ChainID, number>();
     let read = 0;
     for (const layer of layers) {
       if (!parents.has(layer)) {
-        parents.set(layer, readChainId(layout.at(layout.layer(layer, 'parent'))));
+        parents.set(layer, readParent(layout, layer));
         if (++read % SLICE === 0) await nextTurn();
       }
       const parent = parents.get(layer);
@@ -80,6 +82,14 @@ export class LayerUses {
     if (this.#buildkit === undefined) return false;
     return this.#buildkit.includes(chainId) || this.#buildkit.includes((await cacheId()) || chainId);
   }
+}
+
+/** Returns the parent of a layer in either form. */
+export function readParent(layout: Layout, chainId: ChainID): ChainID | undefined {
+  return (
+    readChainId(layout.at(layout.layer(chainId, 'parent'))) ??
+    readChainId(layout.at(layout.packedLayer(chainId, 'parent')))
+  );
 }
 
 /**

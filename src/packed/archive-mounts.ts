@@ -34,7 +34,7 @@ export interface ArchiveMount {
 }
 
 export interface UnmountArchiveOptions {
-  /** Unmounts it whatever the count, and even if files are in use. */
+  /** Ends all uses at once, and unmounts it even if files in it are in use. */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }

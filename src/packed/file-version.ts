@@ -52,8 +52,8 @@ export async function requireUnchanged(sourceName: string, versions: readonly Fi
 export function changed(sourceName: string, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_CHANGED',
-    `${sourceName}: ${path} ${what} while it was in use; an archive that is mounted must stay as it is: unmount it, and ` +
-      'mount what is there now',
+    `${sourceName}: ${path} ${what} while it was in use; an archive must not change while it is mounted: unmount it, and ` +
+      'mount it again',
     { path },
   );
 }

@@ -46,7 +46,8 @@ export async function mountExtracted(place: Place, options: TreeOptions): Promis
 }
 
 /**
- * Returns the lowers of a mounted place, topmost first and relative to it: the index, or the extracted layers.
+ * Returns the lowers of a mounted place, topmost first and relative to it: the index, or the extracted
+ * layers.
  */
 export async function lowersOf(place: string): Promise<string[]> {
   const names = (await listDirectory(place)) ?? [];

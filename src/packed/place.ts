@@ -126,7 +126,7 @@ export class Place {
    * @throws system error EBUSY where files are open.
    */
   async remove({ detach }: { readonly detach: boolean }): Promise<void> {
-    // A place with a busy overlay stays as it is.
+    // A place with a busy overlay stays unchanged.
     await unmount(this.at('merged'), { detach });
     await unmount(this.at('lower'), { detach: true });
     await call(native.removeTree(dirname(this.path), basename(this.path)));

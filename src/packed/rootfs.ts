@@ -29,7 +29,7 @@ export class ArchiveRootfs {
   async diff(): Promise<Change[]> {
     await using operation = await this.#source.open({ mounted: true, write: false });
     const { place } = operation;
-    return await changesBetween(place, 'upper', await lowersOf(place));
+    return await changesBetween(place, ['upper'], await lowersOf(place));
   }
 
   /**

@@ -3,10 +3,12 @@
  * layer's own directory is walked, whether it is mounted or not.
  */
 import { Buffer } from 'node:buffer';
-import { Overlay } from '../layer/overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { openDirectories } from './lowers.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { uppersOf } from './sealed.ts';
 
 export interface Change {
   /** Added, changed or deleted. */
@@ -20,27 +22,31 @@ export interface Change {
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, when overlayfs keeps content
  *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
-export async function listChanges(
-  root: Pick<Root, 'layout'>,
-  { mountId }: Pick<RwLayer, 'mountId'>,
-): Promise<Change[]> {
+export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
-  const [, ...lowers] = await new Overlay(layout).lowersOf(mountId);
-  return changesBetween(layout.at(layout.overlay2), `${mountId}/diff`, lowers);
+  const { ids, requireSame } = uppersOf(layout, layer);
+  await using lowers = await openDirectories(root, layers, layer);
+  // The sealed uppers are the topmost lowers.
+  const below = lowers.list.slice(ids.length - 1).map((lower) => layout.lower(lower));
+  const uppers = ids.map((id) => layout.overlay(id, 'diff'));
+  const changes = await changesBetween(layout.root, uppers, below);
+  requireSame();
+  return changes;
 }
 
 /**
- * Returns the changes that an upper makes to its lowers, sorted as in {@link listChanges}.
+ * Returns the changes that uppers make to their lowers, sorted as in {@link listChanges}.
  * @param base - the absolute directory of the other paths
+ * @param uppers - topmost first: the upper of a mount, then sealed ones
  * @param lowers - topmost first
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED; system errors.
  */
 export async function changesBetween(
   base: string,
-  upper: string,
+  [upper = '', ...sealed]: readonly string[],
   lowers: readonly string[],
 ): Promise<Change[]> {
-  return parseChanges(await call(native.listChanges(base, upper, lowers)));
+  return parseChanges(await call(native.listChanges(base, upper, lowers, sealed)));
 }
 
 /** Parses the entries of a native list. */

@@ -6,19 +6,21 @@ import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
 import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { unlessPlanted } from '../system/check-entries.ts';
 import { mountState } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import { listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, statEntry } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { lowerOf, sealedBelow } from './sealed.ts';
 
 /** Returns the directories in overlay2 of RW layers and their init layers, usable or not. */
 export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
   const found = new Set<string>();
   for (const key of await listEntries(layout, layout.mounts))
     for (const file of ['mount-id', 'init-id'] as const) {
-      const id = await readEntry(layout, layout.mount(key, file));
+      const id = await unlessPlanted(readEntry(layout, layout.mount(key, file)));
       if (id !== undefined) found.add(id);
     }
   return found;
@@ -57,8 +59,30 @@ export async function* checkRwLayer(
     yield* checkOverlay(root, { id: initId, owner: `the init layer of ${owner}`, lowers, hasChildren: true });
     lowers = await stackOf(root, initId, lowers);
   }
-  yield* checkOverlay(root, { id: mountId, owner, lowers, hasChildren: false });
+  const stack = lowers === undefined ? undefined : await sealedOn(root, layer, lowers);
+  if (stack === 'unknown')
+    yield broken(layout.overlay(mountId, 'lower'), 'its `lower` is damaged, and may have named snapshots');
+  yield* checkOverlay(root, {
+    ...{ id: mountId, owner, hasChildren: false },
+    lowers: stack === 'unknown' ? undefined : stack,
+  });
   yield* checkMountPoint(root, layer);
+}
+
+/**
+ * Returns the stack below an RW layer: the sealed uppers that its `lower` names, then `lowers`. Nothing else
+ * on disk names them. So a damaged `lower` is `unknown` in a store with snapshots: a repair would lose what
+ * they have.
+ */
+async function sealedOn(
+  { layout }: Root,
+  layer: RwLayer,
+  lowers: readonly string[],
+): Promise<readonly string[] | 'unknown'> {
+  const found = lowerOf(layout, layer.mountId);
+  const [init] = lowers;
+  if (init !== undefined && found.includes(init)) return [...sealedBelow(layout, layer), ...lowers];
+  return (await listEntries(layout, layout.snapshots)).length > 0 ? 'unknown' : lowers;
 }
 
 async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): AsyncGenerator<Problem> {
@@ -91,6 +115,10 @@ async function stackOfLayer(
 ): Promise<readonly string[] | undefined> {
   const layer = await layers.find(chainId);
   if (layer === undefined) return undefined;
+  if (layer.packed) {
+    const below = layer.parent === undefined ? [] : await stackOfLayer(root, layers, layer.parent);
+    return below && [`l/${layer.link}`, ...below];
+  }
   const lower = (await readEntry(root.layout, root.layout.overlay(layer.cacheId, 'lower'))) ?? '';
   return stackOf(root, layer.cacheId, lower === '' ? [] : lower.split(':'));
 }

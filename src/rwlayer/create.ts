@@ -4,6 +4,7 @@
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Overlay } from '../layer/overlay.ts';
+import { isClassic, openChain } from '../layer/packed/chain.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import { remember } from '../core/remember.ts';
@@ -43,12 +44,23 @@ export class Bases {
       shared: true,
     });
     try {
+      if (!isClassic(this.#root, parent)) return await this.#openPacked(parent, lock);
       const lowers = await this.#stack(parent);
       return { parent, lowers, [Symbol.asyncDispose]: () => lock.release() };
     } catch (error) {
       await lock.release();
       throw error;
     }
+  }
+
+  /** Returns the base on a packed layer, which is mounted until it is disposed. */
+  async #openPacked(parent: ChainID, lock: AsyncDisposable): Promise<PinnedBase> {
+    const { names: lowers, directories, ...chain } = await openChain(this.#root, this.#layers, parent);
+    const dispose = async (): Promise<void> => {
+      await chain[Symbol.asyncDispose]();
+      await lock[Symbol.asyncDispose]();
+    };
+    return { parent, lowers, directories, [Symbol.asyncDispose]: dispose };
   }
 
   /** Returns the stack as `lower` names it. Its top is marked as a parent (`committed`). */
@@ -59,7 +71,7 @@ export class Bases {
     const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
     const known = this.#stacks.get(present);
     if (known) return known;
-    const { cacheId } = await this.#layers.get(parent);
+    const { cacheId = '' } = await this.#layers.get(parent);
     const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
     remember(this.#stacks, cacheId, lowers, REMEMBERED);
     return lowers;
@@ -77,21 +89,33 @@ export function createSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer)
   return { init: initSteps(layout, overlay, layer), own: ownSteps(layout, overlay, layer) };
 }
 
-function initSteps(layout: Layout, overlay: Overlay, { initId, initLink, lowers }: NewRwLayer): BatchStep[] {
+function initSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
+  const { initId, initLink, lowers, directories = lowers } = layer;
+  const below = directories.map((directory) => layout.lower(directory));
   return [
     ...overlay.createSteps(initId),
-    { op: 'populateInit', root: layout.at(layout.overlay2), lowers, upper: `${initId}/diff` },
+    { op: 'populateInit', root: layout.root, lowers: below, upper: layout.overlay(initId, 'diff') },
     ...overlay.stackSteps({ id: initId, link: initLink, lowers }),
     { op: 'write', path: layout.overlay(initId, 'committed'), data: '', mode: 0o600 },
   ];
 }
 
 function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
-  const { mountId, link, initLink, lowers } = layer;
+  const { mountId, link, initLink, lowers, sealed } = layer;
   return [
-    ...overlay.createSteps(mountId),
-    ...overlay.stackSteps({ id: mountId, link, lowers: [`l/${initLink}`, ...lowers] }),
+    ...directorySteps(layout, overlay, layer),
+    ...overlay.stackSteps({ id: mountId, link, lowers: [...sealed, `l/${initLink}`, ...lowers] }),
     ...entrySteps(layout, layer),
+  ];
+}
+
+/** The root directory of a root file system is the upper's: above a sealed upper it begins as that one's. */
+function directorySteps(layout: Layout, overlay: Overlay, { mountId, sealed }: NewRwLayer): BatchStep[] {
+  const [below] = sealed;
+  if (below === undefined) return overlay.createSteps(mountId);
+  return [
+    { op: 'mkdir', path: layout.overlay(mountId), mode: 0o710 },
+    { op: 'emptyCopy', root: layout.at(layout.overlay2), from: below, to: `${mountId}/diff` },
   ];
 }
 

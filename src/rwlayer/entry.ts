@@ -6,7 +6,7 @@ import { chainIdOf, isDigest } from '../core/digest.ts';
 import type { Layout, MountFile } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 import { readText } from '../system/store-files.ts';
-import type { NewRwLayer, RwLayer } from './rwlayer.ts';
+import type { RwLayer } from './rwlayer.ts';
 
 const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
 
@@ -26,7 +26,8 @@ export function readEntry(
 }
 
 /** Returns the steps that make the entry. As soon as it has its `parent`, the layers below are kept. */
-export function entrySteps(layout: Layout, { key, mountId, initId, parent }: NewRwLayer): BatchStep[] {
+export function entrySteps(layout: Layout, layer: Omit<RwLayer, 'owner'>): BatchStep[] {
+  const { key, mountId, initId, parent } = layer;
   const write = (file: MountFile, data: string): BatchStep => ({
     op: 'write',
     path: layout.mount(key, file),
@@ -36,7 +37,7 @@ export function entrySteps(layout: Layout, { key, mountId, initId, parent }: New
   return [
     { op: 'mkdir', path: layout.mount(key), mode: 0o755 },
     write('mount-id', mountId),
-    write('init-id', initId),
+    ...(initId === undefined ? [] : [write('init-id', initId)]),
     ...(parent === undefined ? [] : [write('parent', parent)]),
   ];
 }

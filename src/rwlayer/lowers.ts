@@ -2,26 +2,63 @@
 import { dirname, join } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
+import { parseLowers } from '../layer/overlay.ts';
+import { isClassic, openChain } from '../layer/packed/chain.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { refuseFlat, sealedBelow } from './sealed.ts';
+
+/** The lowers of a mount. They are there until this is disposed; an overlay that has them keeps them. */
+export interface Lowers extends AsyncDisposable {
+  /** Topmost (the init layer) first, relative to `overlay2`. */
+  readonly list: readonly string[];
+  /** Some are packed layers, so they are on other file systems than the upper. */
+  readonly packed: boolean;
+}
 
 /**
- * Returns the lowers, topmost (the init layer) first, relative to `overlay2`: those of `lower`, or one flat
+ * Opens the lowers: those of `lower`, with the mounts of packed layers in place of their names, or one flat
  * tree if the kernel mounts only one lower.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing; the errors of {@link flatLower}.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short
+ *   names, or a packed layer was changed; the errors of {@link flatLower}.
  */
-export async function lowersOf(
+export async function openLowers(
   root: Root,
   layers: LayerStore,
   layer: RwLayer,
   signal: AbortSignal | undefined,
-): Promise<string[]> {
+): Promise<Lowers> {
   const { layout, caps } = root;
+  if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
-    return [await flatLower(root, layers, layer.initId, layer.parent, signal)];
+    return constant([await flatLower(root, layers, layer.initId, layer.parent, signal)]);
+  return openDirectories(root, layers, layer);
+}
+
+/** Does {@link openLowers} for a reader of the directories, who needs no flat tree. */
+export async function openDirectories(root: Root, layers: LayerStore, layer: RwLayer): Promise<Lowers> {
+  const names = namedLowers(root, layer);
+  if (layer.parent === undefined || isClassic(root, layer.parent)) return constant(names);
+  const chain = await openChain(root, layers, layer.parent);
+  // The init layer is above the layers of the image.
+  const own = names.slice(0, Math.max(0, names.length - chain.names.length));
+  const { directories } = chain;
+  return {
+    list: [...own, ...directories],
+    packed: true,
+    [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
+  };
+}
+
+function constant(list: readonly string[]): Lowers {
+  return { list, packed: false, [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+/** Reads `lower`. */
+function namedLowers({ layout }: Root, layer: RwLayer): string[] {
   const path = layout.at(layout.overlay(layer.mountId, 'lower'));
   const text = readText(path)?.trim() ?? '';
   if (text === '')
@@ -30,7 +67,7 @@ export async function lowersOf(
       `the RW layer of ${layer.owner} does not name the layers below it: ${path} is missing or empty`,
       { id: layer.key, path },
     );
-  return text.split(':');
+  return parseLowers(text, layout, layer.mountId);
 }
 
 /** Explains a failed mount. The kernel only reports ENOENT; this error names the missing layer. */

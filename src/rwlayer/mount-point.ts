@@ -7,6 +7,7 @@ import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { hasDirectory, statEntry } from '../system/store-files.ts';
+import type { Lowers } from './lowers.ts';
 import { dropCountSteps } from './mount-count.ts';
 import type { RwLayer } from './rwlayer.ts';
 
@@ -44,7 +45,7 @@ export class MountPoint {
     return { op: 'mkdir', path, mode: 0o700, exist: true };
   }
 
-  mountStep(lowers: readonly string[], readOnly: boolean): BatchStep {
+  mountStep({ list: lowers, packed }: Lowers, readOnly: boolean): BatchStep {
     const { layout, caps } = this.#root;
     const { mountId } = this.#layer;
     return {
@@ -57,7 +58,8 @@ export class MountPoint {
         work: `${mountId}/work`,
         readOnly,
         method: caps.mountMethod,
-        options: caps.overlayOptions,
+        // Without `xino`, a file's inode number would change when it is copied up from a packed layer.
+        options: packed ? [...caps.overlayOptions, 'xino=on'] : caps.overlayOptions,
       },
     };
   }

@@ -15,7 +15,7 @@ import type { LayerStore } from '../layer/store.ts';
 import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
-import { lowersOf, missingLower } from './lowers.ts';
+import { missingLower, openLowers } from './lowers.ts';
 import {
   dropNewStep,
   firstCountSteps,
@@ -190,7 +190,7 @@ export class RwLayerMounts {
     const session = this.#root.session();
     const token = newToken();
     const marker = useMarker(layer, token);
-    const lowers = await lowersOf(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
+    await using lowers = await openLowers(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
       throw this.#unlessRemoved(layer, error);
     });
     // The count comes first. A count without a mount counts as no use, but a mount without a count could have
@@ -206,7 +206,7 @@ export class RwLayerMounts {
         await session.mark([], nextCountSteps(layout, mountId, { count: 1, readOnly, held: [] }));
     } catch (error) {
       await this.#giveBack(layer, token, [marker]).catch(() => undefined); // on failure it stays marked
-      throw this.#unlessRemoved(layer, missingLower(layout, layer, lowers, error));
+      throw this.#unlessRemoved(layer, missingLower(layout, layer, lowers.list, error));
     }
     return { token, marker, readOnly };
   }

@@ -62,16 +62,15 @@
  *
  * ## A snapshot
  *
- * A snapshot is an RW layer that takes no more writes. A fork of it has the snapshot's upper as a lower:
- * the snapshot's short name is on top of the fork's lowers, and the fork keeps the same layers.
+ * A snapshot is an RW layer that takes no more writes, and has no init layer of its own. A fork of it has the
+ * snapshot's upper, and those below it, between itself and its init layer (sealed.ts):
  *
  * ```ts
- * await using base = await rwLayers.base(sealed.parent, signal);
- * const lowers = [`l/${sealed.link}`, `l/${sealed.initLink}`, ...base.lowers];
- * const fork = newRwLayer({ key: id, owner: `container ${name}` }, { parent: sealed.parent, lowers });
+ * await using base = await rwLayers.base(snapshot.parent, signal);
+ * const fork = newRwLayer({ key: id, owner: `container ${name}` }, base, sealed);
  * ```
  *
- * Containers are the only owners so far.
+ * Containers and snapshots are the only owners so far.
  */
 import type { ChainID } from '../core/digest.ts';
 import { newLinkId, newOverlayId } from '../layer/overlay.ts';
@@ -98,10 +97,14 @@ export interface RwLayer extends Owner {
 export interface Base extends Pick<RwLayer, 'parent'> {
   /** Topmost first, relative to `overlay2`; empty for an image without layers. */
   readonly lowers: readonly string[];
+  /** The directories with their contents, if they are not at the lowers: those of packed layers. */
+  readonly directories?: readonly string[] | undefined;
 }
 
 /** An RW layer that is about to be made. */
 export interface NewRwLayer extends RwLayer, Base {
+  /** The short names of the sealed uppers between it and its init layer, topmost first. */
+  readonly sealed: readonly string[];
   readonly initId: string;
   /** The short name of its directory. */
   readonly link: string;
@@ -115,8 +118,15 @@ export interface RwLayerOwners {
 }
 
 /** Draws the names of an RW layer. Makes nothing on disk. */
-export function newRwLayer({ key, owner }: Owner, { parent, lowers }: Base): NewRwLayer {
+export function newRwLayer(
+  { key, owner }: Owner,
+  { parent, lowers, directories }: Base,
+  sealed: readonly string[] = [],
+): NewRwLayer {
   const mountId = newOverlayId();
   const initId = `${mountId}-init`;
-  return { key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId(), parent, lowers };
+  return {
+    ...{ key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId() },
+    ...{ parent, lowers, directories, sealed },
+  };
 }

@@ -37,6 +37,8 @@ const MAX_FILE_BYTES = 256 * 1024 * 1024;
 const READ_TRIES = 5;
 /** Docker's own tree. The next writer removes the leftovers of a single replaced file there. */
 const IMAGE = 'image/';
+/** Where a removal has to be durable too. */
+const LASTING = /^(?:image|layerstack\/packed)\//;
 const PATH = /^(?!\.{1,2}(?:\/|$))[^/\0:\n]+(?:\/(?!\.{1,2}(?:\/|$))[^/\0:\n]+)*$/;
 
 /** A step in its form on disk. */
@@ -279,7 +281,7 @@ export class Changes {
           ),
         );
     }
-    const lasting = entries.filter(({ op, path }) => op === 'write' || path.startsWith(IMAGE));
+    const lasting = entries.filter(({ op, path }) => op === 'write' || LASTING.test(path));
     // Directories of layerstack may be new, so their own entries are synced too.
     const synced = new Set(
       lasting.flatMap(({ path }) =>

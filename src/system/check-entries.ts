@@ -96,3 +96,13 @@ export async function* untilPlanted(check: AsyncGenerator<Problem>): AsyncGenera
     if (!isPlanted(error)) throw error;
   }
 }
+
+/** Waits for a value; undefined where a planted entry is in the way, which {@link checkEntries} reports. */
+export async function unlessPlanted<T>(value: Promise<T>): Promise<T | undefined> {
+  try {
+    return await value;
+  } catch (error) {
+    if (isPlanted(error)) return undefined;
+    throw error;
+  }
+}

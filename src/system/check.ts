@@ -70,6 +70,8 @@ function describe(layout: Layout, session: string, marker: string): { path: stri
       return { path: layout.archivedBlobs, what: 'compressed layers that were being kept' };
     case 'naming':
       return { path: layout.container(object), what: 'a change of the name of a container' };
+    case 'snapshot':
+      return { path: layout.snapshot(object), what: 'a snapshot that was being made or removed' };
     case 'temporary':
       return {
         path: readLink(layout.at(layout.session(session, marker))) ?? layout.session(session, marker),

@@ -6,6 +6,7 @@
  * All methods return paths RELATIVE to the root, as `native.batch` and the other native functions take them;
  * {@link Layout.at} makes one absolute.
  */
+import { posix } from 'node:path';
 import { hexOf, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
 import type { BatchStep } from './native.ts';
 
@@ -15,6 +16,8 @@ export type LayerFile = 'cache-id' | 'diff' | 'size' | 'parent' | 'tar-split.jso
 export type MountFile = 'mount-id' | 'init-id' | 'parent';
 /** Entries of `overlay2/<id>`. */
 export type OverlayEntry = 'diff' | 'link' | 'lower' | 'work' | 'merged' | 'committed';
+/** Files of `layerstack/packed/layers/<chain>`; see layer/packed/entry.ts. */
+export type PackedFile = 'layer.tar' | 'index.erofs' | 'versions' | 'diff' | 'size' | 'parent' | 'link';
 /** Keys of `imagedb/metadata/sha256/<id>`. */
 export type ImageMetadataKey = 'parent' | 'lastUpdated' | 'builtLocally';
 
@@ -50,13 +53,25 @@ export class Layout {
   readonly pendingChange = 'layerstack/changes/pending';
   /** See app/event-journal.ts. */
   readonly events = 'layerstack/events';
+  /** See snapshot/record.ts. */
+  readonly snapshots = 'layerstack/snapshots';
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
+  /** Layers that are stored as their tars, and the images of which they are a part. */
+  readonly packed = 'layerstack/packed';
+  readonly packedLayers = 'layerstack/packed/layers';
+  /** Where packed layers are mounted until an overlay holds them; see layer/packed/mount.ts. */
+  readonly packedLowers = 'layerstack/packed/lowers';
+  readonly packedRepositories = 'layerstack/packed/repositories.json';
+  readonly packedImageContents = 'layerstack/packed/imagedb/content/sha256';
+  readonly packedImageMetadatas = 'layerstack/packed/imagedb/metadata/sha256';
   readonly originalManifests = 'layerstack/manifests';
   readonly archivedBlobs = 'layerstack/blobs/sha256';
   readonly networks = 'layerstack/networks.json';
   readonly volumes = 'layerstack/volumes.json';
+  /** Written by the operator; see app/form.ts. */
+  readonly settings = 'layerstack/settings.json';
   /** Written by the operator; see transfer/registry/settings.ts. */
   readonly registrySettings = 'layerstack/registries.json';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
@@ -79,8 +94,25 @@ export class Layout {
   imageMetadata(id: ImageID, key?: ImageMetadataKey): string {
     return join(this.imageMetadatas, hexOf(id), key);
   }
+  packedImageContent(id: ImageID): string {
+    return join(this.packedImageContents, hexOf(id));
+  }
+  packedImageMetadata(id: ImageID, key?: ImageMetadataKey): string {
+    return join(this.packedImageMetadatas, hexOf(id), key);
+  }
   layer(chainId: ChainID, file?: LayerFile): string {
     return join(this.layers, hexOf(chainId), file);
+  }
+  packedLayer(chainId: ChainID, file?: PackedFile): string {
+    return join(this.packedLayers, hexOf(chainId), file);
+  }
+  /** `name` is `.tmp-<random>`. */
+  stagedPackedLayer(name: string, file?: PackedFile): string {
+    return join(this.packedLayers, name, file);
+  }
+  /** `name` is random. */
+  packedLower(name: string): string {
+    return join(this.packedLowers, name);
   }
   /** `name` is the whole directory name, `write-set-<digits>`. */
   writeSet(name: string, file?: LayerFile): string {
@@ -89,6 +121,10 @@ export class Layout {
   /** `name` is normally a container id. */
   mount(name: string, file?: MountFile): string {
     return join(this.mounts, name, file);
+  }
+  /** Returns the path of a lower, which is relative to `overlay2`. */
+  lower(lower: string): string {
+    return posix.normalize(`${this.overlay2}/${lower}`);
   }
   /** `id` is a cache-id, a mount-id or an init-id. */
   overlay(id: string, entry?: OverlayEntry): string {
@@ -116,7 +152,15 @@ export class Layout {
   unusedLayer(chainId: ChainID): string {
     return join(this.unused, hexOf(chainId));
   }
-  /** The directory of the documents that an image was pulled by, or one of these documents. */
+  /** The record of a snapshot. It exists only while the snapshot does. */
+  snapshot(id: string): string {
+    return join(this.snapshots, `${id}.json`);
+  }
+  /** The record of a snapshot that is being made. */
+  stagedSnapshot(id: string): string {
+    return join(this.snapshots, `.tmp-${id}`);
+  }
+  /** The documents by which an image was pulled, or one of them. */
   originalManifest(image: string, name?: string): string {
     return join(this.originalManifests, image, name);
   }
@@ -176,4 +220,5 @@ const SKELETON: readonly (readonly [path: string, mode: number])[] = [
   ['layerstack/names', 0o700],
   ['layerstack/unused', 0o700],
   ['layerstack/events', 0o700],
+  ['layerstack/snapshots', 0o700],
 ];

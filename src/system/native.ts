@@ -76,7 +76,12 @@ export type BatchStep =
       readonly lowers: readonly string[];
       readonly upper: string;
       readonly path: string;
-    };
+    }
+  /**
+   * Makes the directory `to`, empty, with the owner, mode, attributes and times of the directory `from`. Both
+   * are relative to `root`, which is absolute; `from` may be a short name.
+   */
+  | { readonly op: 'emptyCopy'; readonly root: string; readonly from: string; readonly to: string };
 
 /** How an overlay is mounted. system/caps.ts chooses it. */
 export type MountMethod = 'fsconfig' | 'mount' | 'flat';
@@ -144,11 +149,17 @@ export interface LayerLimits {
   readonly maxPaxBytes: number;
 }
 
-export interface LayerApplyOptions {
-  /** Existing empty directory that receives the layer: absolute. */
-  readonly diff: string;
-  /** File to create with the gzipped tar-split: absolute. */
-  readonly tarSplit: string;
+/**
+ * What becomes of a layer: an existing empty directory receives its files, and a new file the gzipped
+ * tar-split; or two new files receive its tar and an EROFS index over it. All paths are absolute.
+ */
+export type LayerTarget =
+  { readonly diff: string; readonly tarSplit: string } | { readonly tar: string; readonly index: string };
+
+/** The files of which a layer's tar is made: as a whole, or by its directory and tar-split. Absolute. */
+export type TarFiles = { readonly tar: string } | { readonly diff: string; readonly tarSplit: string };
+
+export type LayerApplyOptions = LayerTarget & {
   /**
    * A range of an open file, which stays the caller's, or a directory that is packed as by {@link LayerTar}.
    * Without a source, the caller pushes the bytes with `write` and `end`.
@@ -161,7 +172,7 @@ export interface LayerApplyOptions {
         readonly latestMtime?: number | undefined;
       };
   readonly limits: LayerLimits;
-}
+};
 
 /**
  * The kind of a directory that becomes a layer. `upper`: an upper of overlayfs, whose marks become those of
@@ -230,7 +241,7 @@ export interface Decoder {
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
 
-/** Rebuilds a layer tar from its directory and tar-split. */
+/** Reads a layer tar, or rebuilds it from its directory and tar-split. */
 export interface LayerAssembler {
   /**
    * Returns the next bytes (up to 256 KiB), or null at the end. Rejects with ERR_STORE_CORRUPT and `member`
@@ -334,6 +345,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
+  readonly narrowTimes: boolean;
 }
 
 /** Writes a root file system as an EROFS image, on a thread of its own. Nothing is synced. */
@@ -355,6 +368,8 @@ export interface ErofsIndexOptions {
   readonly layers: readonly { readonly device: number; readonly offset: number; readonly size: number }[];
   /** Reads and hashes all bytes. Otherwise it reads only the headers. */
   readonly hashed: boolean;
+  /** False: the index of one layer, which keeps its whiteouts for an overlay. Default true. */
+  readonly whole?: boolean;
   readonly limits: LayerLimits;
 }
 
@@ -372,15 +387,62 @@ export interface ErofsIndex {
   abort(): void;
 }
 
-/** How the kernel reads the files of an index: directly, or by loop devices that end with the mount. */
+export interface LayerComparisonOptions {
+  /** `overlay2/<cache-id>/diff`, absolute. */
+  readonly diff: string;
+  readonly tarSplit: string;
+  readonly diffId: string;
+  /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
+  readonly ofUpper: boolean;
+  /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
+  readonly mend: boolean;
+}
+
+export interface LayerDifference {
+  /** `tree`: an entry is missing, additional, of another kind, or not linked as it should be. */
+  readonly kind: 'content' | 'tree' | 'metadata';
+  /** Relative to the layer's directory; empty for the directory itself. */
+  readonly path: string;
+  /** Continues a sentence that begins with the path. */
+  readonly what: string;
+  readonly mended: boolean;
+}
+
+export interface ComparedLayer {
+  /** The rebuilt tar has the DiffID. */
+  readonly proven: boolean;
+  readonly digest: string;
+  /** The first 100 of `count`. */
+  readonly differences: readonly LayerDifference[];
+  readonly count: number;
+  /** So many of them are of metadata. */
+  readonly metadata: number;
+}
+
+/** A layer being compared with its tar, on a thread of its own. Nothing is synced. */
+export interface LayerComparison {
+  /**
+   * Rejects with ERR_STORE_CORRUPT for a damaged tar-split, with ERR_LAYER_* for headers that no layer has.
+   */
+  readonly result: Promise<ComparedLayer>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+/**
+ * How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount.
+ */
 export type ErofsMethod = 'file' | 'loop';
 
-export interface ErofsMount {
-  /** Of the index. */
+export interface ErofsFiles {
+  /** Of the index, or of an image with all contents. */
   readonly fd: number;
   /** As the index was written over. */
   readonly devices: readonly number[];
   readonly method: ErofsMethod;
+}
+
+export interface ErofsMount extends ErofsFiles {
   /** An existing directory: absolute. */
   readonly target: string;
 }
@@ -513,8 +575,8 @@ export interface Native {
   /** Recognises a compression by the first bytes (6 are enough). */
   sniffCompression(head: Uint8Array): Compression;
   Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
-  /** `diff`: the layer's own directory (absolute). Without `diffId` the digest is not checked. */
-  LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
+  /** Without `diffId` the digest is not checked. */
+  LayerAssembler: new (files: TarFiles, diffId?: string) => LayerAssembler;
   /** Returns the size of the layer tar in bytes, from its tar-split alone. */
   layerTarSize(tarSplit: string): Promise<number>;
 
@@ -523,15 +585,14 @@ export interface Native {
    * The first read rejects with ERR_COMPRESSION_UNSUPPORTED, or with ERR_INVALID_ARGUMENT for an invalid
    * level. Level 0 is the default.
    */
-  LayerCompressor: new (options: {
-    /** As {@link LayerAssembler}. */
-    readonly diff: string;
-    readonly tarSplit: string;
-    readonly diffId: string;
-    readonly compression: 'gzip' | 'zstd';
-    readonly gzip: GzipEncoder;
-    readonly level: number;
-  }) => LayerCompressor;
+  LayerCompressor: new (
+    options: TarFiles & {
+      readonly diffId: string;
+      readonly compression: 'gzip' | 'zstd';
+      readonly gzip: GzipEncoder;
+      readonly level: number;
+    },
+  ) => LayerCompressor;
 
   // layer_binding.cc
   LayerApply: new (options: LayerApplyOptions) => LayerApply;
@@ -541,10 +602,16 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. It walks the upper only,
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
+   * sealed uppers between them, topmost first. It walks the uppers only,
    * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
-  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
+  listChanges(
+    root: string,
+    upper: string,
+    lowers: readonly string[],
+    sealed?: readonly string[],
+  ): Promise<Uint8Array>;
   /** `latestMtime`: later times in the tar become this one, in seconds since 1970 (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
 
@@ -556,12 +623,18 @@ export interface Native {
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
   ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
+  LayerComparison: new (options: LayerComparisonOptions) => LayerComparison;
   /**
    * Mounts an index, read-only. Afterwards the fds may be closed. Rejects with ENOTBLK where the method
    * `file` does not work with these files.
    */
   mountErofs(mount: ErofsMount): Promise<void>;
-  /** Tries with files without names in `dir` how indexes can be mounted; null where they cannot. */
+  /**
+   * As {@link mountErofs}, but attached to no path: `/proc/self/fd/N/.` is the root. The mount ends with the
+   * fd, which the caller owns.
+   */
+  openErofs(files: ErofsFiles): Promise<number>;
+  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc

@@ -19,6 +19,7 @@ import {
   listEntries,
   readEntry,
   removeLayerEntries,
+  removePackedLowers,
   removeOverlay,
   restoreLink,
 } from './removal.ts';
@@ -60,7 +61,7 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 export async function forEachDeadMarker(
   layout: Layout,
   log: Logger,
-  kind: 'held' | 'keeping' | 'naming',
+  kind: 'held' | 'keeping' | 'naming' | 'snapshot',
   work: (object: string) => Promise<void>,
 ): Promise<void> {
   for (const name of await listEntries(layout, layout.sessions)) {
@@ -192,7 +193,7 @@ async function reconcileSession(stores: Stores, changes: Changes, name: string):
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
     // A container's mounts entry refers to overlay2 directories, so it is checked before them.
-    for (const kind of ['temporary', 'write-set', 'flat', 'container']) {
+    for (const kind of ['temporary', 'write-set', 'flat', 'lowers', 'container']) {
       for (const marker of markers) await undoMarker(stores, { session: name, marker }, kind, nothing);
     }
     if (markers.some((marker) => NEEDS_REFERENCES.test(marker))) {
@@ -251,7 +252,7 @@ async function sweepImages(layout: Layout): Promise<void> {
 const nothing: ReadonlySet<string> = new Set();
 
 /** Leaves out the markers of objects to which layerdb cannot refer. */
-const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|temporary\.)/;
+const NEEDS_REFERENCES = /^(?!lowers\.|held\.|keeping\.|naming\.|snapshot\.|temporary\.)/;
 
 interface Stores {
   readonly layout: Layout;
@@ -311,6 +312,8 @@ async function remove(
     await call(native.removeTree(layout.root, layout.writeSet(`write-set-${object}`)));
   } else if (marker.startsWith('flat.')) {
     await call(native.removeTree(layout.root, layout.flat(object)));
+  } else if (marker.startsWith('lowers.')) {
+    await removePackedLowers(layout, object);
   } else if (marker.startsWith('container.')) {
     if (!(await isCompleteContainer(layout, object))) {
       await call(native.removeTree(layout.root, layout.mount(object)));

@@ -106,3 +106,11 @@ export async function removeLayerEntries(
 function pointsTo(layout: Layout, link: string, id: string): boolean {
   return readLink(layout.at(layout.link(link))) === `../${id.replace(/-removing$/, '')}/diff`;
 }
+
+/** Unmounts packed layers that a mount has not yet taken over, and removes the directory of their mounts. */
+export async function removePackedLowers(layout: Layout, name: string): Promise<void> {
+  const directory = layout.packedLower(name);
+  for (const each of await listEntries(layout, directory))
+    await call(native.unmount(layout.at(`${directory}/${each}`), true));
+  await call(native.removeTree(layout.root, directory));
+}

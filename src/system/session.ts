@@ -23,6 +23,7 @@ import { openStoreFile, statEntry } from './store-files.ts';
  * - `write-set.<digits>`: the directory `layerdb/tmp/write-set-<digits>`;
  * - `container.<id>`: the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * - `flat.<name>`: the directory `layerstack/flat/<name>`;
+ * - `lowers.<name>`: the directory `layerstack/packed/lowers/<name>`, and the mounts in it;
  * - `removing.<name>`: the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * - `held.<key>.<token>`: one use of an RW layer's mount that begins or ends, or that an operation of this
  *   process holds (the next writer's rwlayer/mounts.ts ends it);
@@ -30,6 +31,8 @@ import { openStoreFile, statEntry } from './store-files.ts';
  *   image/originals.ts removes the unnamed ones);
  * - `naming.<container>`: entries of `layerstack/names` that lead to the container (the next writer's
  *   container/name-index.ts removes wrong ones);
+ * - `snapshot.<id>`: a snapshot that is being made or removed (the next writer's snapshot/resume.ts completes
+ *   or undoes it);
  * - `temporary.<token>`: a symlink; files and directories whose paths begin with its text;
  * - `references.change`: temporary files of images and names, and metadata of missing images.
  */
@@ -38,10 +41,12 @@ export type Marker =
   | `write-set.${string}`
   | `container.${string}`
   | `flat.${string}`
+  | `lowers.${string}`
   | `removing.${string}`
   | `held.${string}`
   | `keeping.${string}`
   | `naming.${string}`
+  | `snapshot.${string}`
   | `temporary.${string}`
   | 'references.change';
 

@@ -1,4 +1,7 @@
-/** What clients ask of the process of a container: none runs here. Statuses are those of dockerd 20.10 and 28.5 for such a container. */
+/**
+ * Requests about the process of a container, which never runs here. Statuses are those of dockerd 20.10 and
+ * 28.5 for such a container.
+ */
 import { once } from 'node:events';
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -37,7 +40,7 @@ afterEach(async () => {
   await service.send('DELETE', '/containers/c1?force=1');
 });
 
-/** What the upgraded connection of a request gives, from its head on. */
+/** Returns the bytes of an upgraded connection, from its head on. */
 async function upgrade(path: string, protocol: string): Promise<{ socket: Socket; head: string }> {
   const socket = await service.connect();
   socket.on('error', () => undefined);
@@ -51,7 +54,7 @@ async function upgrade(path: string, protocol: string): Promise<{ socket: Socket
     else got = Buffer.concat([got, chunk]);
   }
   const end = got.indexOf('\r\n\r\n') + 4;
-  // What comes behind it is of the other protocol.
+  // The bytes behind it belong to the other protocol.
   if (end < got.length) socket.unshift(got.subarray(end));
   return { socket, head: got.toString('latin1', 0, end) };
 }
@@ -59,7 +62,7 @@ async function upgrade(path: string, protocol: string): Promise<{ socket: Socket
 describe('a container that does not run', () => {
   const isNot = (): string => `Container ${id} is not running`;
 
-  it('has been stopped: 304', async () => {
+  it('answers stop with 304', async () => {
     for (const query of ['', '?t=5', '?signal=KILL']) {
       const answer = await service.post(`/containers/c1/stop${query}`);
       expect([answer.status, answer.text]).toEqual([304, '']);
@@ -67,7 +70,7 @@ describe('a container that does not run', () => {
     expect((await service.post('/containers/c1/stop?t=soon')).status).toBe(400);
   });
 
-  it('cannot be killed, paused, resized, or asked for its processes: 409 in docker words', async () => {
+  it('answers kill, pause, resize and top with 409 in docker words', async () => {
     for (const [method, path, words] of [
       ['POST', 'kill', `Cannot kill container: c1: ${isNot()}`],
       ['POST', 'kill?signal=RTMIN%2B3', `Cannot kill container: c1: ${isNot()}`],
@@ -89,7 +92,7 @@ describe('a container that does not run', () => {
       expect([path, (await service.post(`/containers/c1/${path}`)).status]).toEqual([path, 400]);
   });
 
-  it('runs no command, and the answer says what to use', async () => {
+  it('runs no command, and the answer names an alternative', async () => {
     const answer = await service.post('/containers/c1/exec', { json: { Cmd: ['ls'] } });
     expect([answer.status, message(answer)]).toEqual([
       409,
@@ -101,7 +104,7 @@ describe('a container that does not run', () => {
     expect([instance.status, message(instance)]).toEqual([404, 'No such exec instance: abc']);
   });
 
-  it('is not started, and the answer says what to use', async () => {
+  it('is not started, and the answer names an alternative', async () => {
     for (const action of ['start', 'restart']) {
       const answer = await service.post(`/containers/c1/${action}`);
       expect([answer.status, message(answer)]).toEqual([
@@ -114,7 +117,7 @@ describe('a container that does not run', () => {
     expect(await exists('c1')).toBe(true);
   });
 
-  it('has said nothing, uses nothing, and has ended', async () => {
+  it('has empty logs and statistics, and wait returns at once', async () => {
     expect((await service.get('/containers/c1/logs')).status).toBe(400);
     for (const query of ['stdout=1', 'stderr=1&follow=1']) {
       const answer = await service.get(`/containers/c1/logs?${query}`);
@@ -132,7 +135,7 @@ describe('a container that does not run', () => {
     expect((await service.post('/v1.41/containers/c1/wait')).json()).toEqual({ Error: null, StatusCode: 0 });
   });
 
-  it('is 404 in docker words where there is none', async () => {
+  it('is 404 in docker words if it does not exist', async () => {
     for (const [method, path] of [
       ['POST', 'start'],
       ['POST', 'stop'],
@@ -154,13 +157,13 @@ describe('docker run', () => {
   it.each([
     ['--rm', true, false],
     ['without', false, true],
-  ])('%s leaves of a container what docker would', async (_, AutoRemove, stays) => {
+  ])('%s leaves the container in the state that docker leaves it in', async (_, AutoRemove, stays) => {
     await create('run', { AutoRemove });
     const { socket, head } = await upgrade('/containers/run/attach?stream=1&stdout=1&stdin=1', 'tcp');
     expect(head).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
     expect(head).toMatch(/^Upgrade: tcp\r$/m);
     expect(head).toMatch(/^Content-Type: application\/vnd\.docker\.raw-stream\r$/m);
-    // What was typed before the container runs is nobody's.
+    // Input that was typed before the container runs is discarded.
     socket.write('GET / HTTP/1.1\r\n\r\n');
     const condition = AutoRemove ? 'removed' : 'next-exit';
     const waiting = await service.open('POST', `/containers/run/wait?condition=${condition}`);
@@ -170,11 +173,11 @@ describe('docker run', () => {
     if (stays) {
       waiting.destroy();
       socket.destroy();
-      // Though the container is there.
+      // The container exists.
       await expect.poll(() => service.api.active).toBe(0);
     } else {
       expect(JSON.parse(String((await waiting.toArray()).join('')))).toEqual({ StatusCode: 0 });
-      // Nobody will ever write there.
+      // No data will ever come.
       if (!socket.readableEnded) await once(socket.resume(), 'end');
     }
     socket.destroy();
@@ -182,7 +185,7 @@ describe('docker run', () => {
     await expect.poll(() => service.api.active).toBe(0);
   });
 
-  it('ends what waits when its client goes, or the service does', async () => {
+  it('ends a waiting request when its client disconnects or the service stops', async () => {
     const own = await TestService.start();
     await own.post('/images/load', { body: tar(dockerArchive([image])) });
     expect((await own.post('/containers/create?name=ww', { json: { Image: 'base:1' } })).status).toBe(201);
@@ -200,7 +203,7 @@ describe('docker run', () => {
 });
 
 describe('a request for another protocol', () => {
-  it('is answered as if it had not asked, where there is none (curl --http2)', async () => {
+  it('is answered in HTTP/1.1 on routes without another protocol (curl --http2)', async () => {
     const asks =
       'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n';
     const ping = await service.raw(`GET /_ping HTTP/1.1\r\nHost: x\r\n${asks}\r\n`, 'OK');
@@ -213,7 +216,7 @@ describe('a request for another protocol', () => {
     expect(made).toMatch(/^HTTP\/1\.1 201 /);
   });
 
-  it('is answered in HTTP where it is wrong, and the connection ends', async () => {
+  it('that is wrong is answered in HTTP, and the connection ends', async () => {
     const answer = await service.raw(
       'POST /containers/nobody/attach?stream=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n',
     );
@@ -243,7 +246,7 @@ describe('BuildKit', () => {
     return ends;
   }
 
-  it('is refused call by call, at once and with what to use, so that buildx starts none of its own', async () => {
+  it('is refused call by call, at once and with an alternative, so that buildx starts no builder of its own', async () => {
     const { socket, head } = await upgrade('/grpc', 'h2c');
     expect(head).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
     expect(head).toMatch(/^Upgrade: h2c\r$/m);
@@ -270,7 +273,7 @@ describe('BuildKit', () => {
   });
 
   it.each(['/grpc', '/session', '/build', '/build/cancel'])(
-    'is not there without another protocol either: %s',
+    'is refused also without another protocol: %s',
     async (path) => {
       const answer = await service.post(path);
       expect([answer.status, message(answer)]).toEqual([
@@ -280,7 +283,7 @@ describe('BuildKit', () => {
     },
   );
 
-  it('has a session that asks for nothing, so that clients without buildx go on to the answer of the build', async () => {
+  it('has a silent session, so that clients without buildx read the answer to the build', async () => {
     const { socket, head } = await upgrade('/session', 'h2c');
     expect(head).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
     const build = await service.post('/build?version=2&session=abc');
@@ -293,7 +296,7 @@ describe('BuildKit', () => {
     await expect.poll(() => service.api.active).toBe(0);
   });
 
-  it('that speaks nonsense harms nobody', async () => {
+  it('that sends garbage does not disturb other clients', async () => {
     const { socket } = await upgrade('/grpc', 'h2c');
     socket.write('this is no HTTP/2 preface, but some bytes\r\n\r\n'.repeat(10));
     await once(socket.resume(), 'close');

@@ -56,7 +56,7 @@ const list = async (query: string): Promise<string[]> =>
   (await service.get(`/containers/json?${query}`)).json<Row[]>().map(({ Names }) => Names.join());
 
 describe('containers/create', () => {
-  it('makes a container with the config of image and request, merged', async () => {
+  it('makes a container with the merged config of image and request', async () => {
     const answer = await create('merged', {
       Env: ['B=own', 'C=3'],
       Labels: { own: 'yes' },
@@ -91,7 +91,7 @@ describe('containers/create', () => {
     await remove('merged');
   });
 
-  it('hides nothing from a privileged container, unless the request says what', async () => {
+  it('hides no paths from a privileged container, unless the request lists them', async () => {
     const host = async (name: string, HostConfig: object): Promise<unknown> => {
       await create(name, { HostConfig });
       const { HostConfig: kept } = (await service.get(`/containers/${name}/json`)).json<Row>();
@@ -120,7 +120,7 @@ describe('containers/create', () => {
     });
   });
 
-  it('keeps annotations, and shows them since the API has them', async () => {
+  it('keeps annotations, and shows them in the versions of the API that have them', async () => {
     await create('annotated', { HostConfig: { Annotations: { 'org.example.key': 'value' } } });
     const shown = async (version: string): Promise<unknown> =>
       (await service.get(`/${version}/containers/annotated/json`)).json<{ HostConfig: Row }>().HostConfig[
@@ -132,7 +132,7 @@ describe('containers/create', () => {
     await remove('annotated');
   });
 
-  it('says what of the host config it does nothing about', async () => {
+  it('warns of the keys of the host config that it does not honour', async () => {
     const HostConfig = {
       Binds: ['/a:/b', 'data:/c'],
       Memory: 64 * 1024 * 1024,
@@ -217,7 +217,7 @@ describe('containers/create', () => {
     await remove('taken');
   });
 
-  it('takes the right platform, and what is sent without a body for an error', async () => {
+  it('accepts the platform of the image, and refuses a request without a body', async () => {
     const fine = await service.post('/containers/create?name=plat&platform=linux/amd64', {
       json: { Image: 'base:1' },
     });
@@ -315,7 +315,7 @@ describe('containers/json', () => {
     ['id', '(([0-9a-f])+.)+!'],
     ['name', '(.*)*(.*)*(.*)*!'],
   ])(
-    '%s=%s, catastrophic elsewhere, holds nobody up, 40 at once neither (ReDoS)',
+    '%s=%s, an expression with exponential backtracking, delays no other client, even 40 at once (ReDoS)',
     async (filter, pattern) => {
       const name = `${'a'.repeat(200)}b`;
       await create(name);
@@ -352,7 +352,7 @@ describe('containers/json', () => {
     await mount.unmount();
   });
 
-  it('counts sizes where it is asked to', async () => {
+  it('counts sizes on request', async () => {
     await service.store.containers.putArchive(
       'one',
       '/',
@@ -368,7 +368,7 @@ describe('containers/json', () => {
     expect(one).toMatchObject({ SizeRw: 5, SizeRootFs: 14 });
   });
 
-  it('shows the id of an image whose name means another one now', async () => {
+  it('shows the id of an image whose name was moved to another image', async () => {
     await service.post('/images/base:1/tag?repo=moving&tag=1');
     await create('mover', { Image: 'moving:1' });
     await service.post('/images/child:1/tag?repo=moving&tag=1');
@@ -387,7 +387,7 @@ describe('containers/{id}', () => {
     'GET /archive?path=/',
     'DELETE ',
     'POST /rename?name=ok',
-  ])('%s of one that is not there', async (line) => {
+  ])('%s of one that does not exist', async (line) => {
     const [method = '', path = ''] = line.split(' ');
     const answer = await service.send(method, `/containers/nobody${path}`);
     expect([message(answer), answer.status]).toEqual(['No such container: nobody', 404]);
@@ -422,7 +422,7 @@ describe('containers/{id}', () => {
     await remove('old');
   });
 
-  it('is removed with 204, and again with 404', async () => {
+  it('is removed with 204, and a second time with 404', async () => {
     await create('gone');
     const answer = await service.send('DELETE', '/containers/gone?v=1');
     expect([answer.status, answer.text]).toEqual([204, '']);
@@ -438,7 +438,7 @@ describe('containers/{id}', () => {
 });
 
 describe('containers/prune', () => {
-  it('removes what fits and is not in use', async () => {
+  it('removes the containers that match and are not in use', async () => {
     await create('kept', { Labels: { keep: 'yes' } });
     await create('mounted');
     const { Id } = (await create('idle')).json<Row>();
@@ -475,7 +475,7 @@ describe('containers/{id}/archive', () => {
   beforeAll(() => create('files'));
   afterAll(() => remove('files'));
 
-  it('tells what is at a path', async () => {
+  it('describes the file at a path', async () => {
     const answer = await service.send('HEAD', at('/etc/base'));
     expect([answer.status, answer.text]).toEqual([200, '']);
     expect(statOf(answer)).toMatchObject({ name: 'base', size: 4, mode: 0o644, linkTarget: '' });
@@ -486,7 +486,7 @@ describe('containers/{id}/archive', () => {
     expect((await service.send('HEAD', at('/none'))).status).toBe(404);
   });
 
-  it('gives a path as a tar, and takes a tar', async () => {
+  it('sends a path as a tar, and extracts a tar', async () => {
     const put = await service.send('PUT', at('/etc'), { body: tar([{ name: 'new', content: 'made' }]) });
     expect([put.status, put.text]).toEqual([200, '']);
     const got = await service.get(at('/etc/new'));
@@ -500,7 +500,7 @@ describe('containers/{id}/archive', () => {
     ]);
   });
 
-  it('takes a compressed tar, and whom its files belong to as it is told', async () => {
+  it('extracts a compressed tar, with the requested owner of its files', async () => {
     const body = gzipSync(tar([{ name: 'owned', content: 'x', uid: 5, gid: 6 }]));
     expect((await service.send('PUT', at('/', '&copyUIDGID=1'), { body })).status).toBe(200);
     const { tar: own } = await service.store.containers.getArchive('files', '/owned');
@@ -508,7 +508,7 @@ describe('containers/{id}/archive', () => {
     expect(head).toBe('0000007\u00000000000\u0000');
   });
 
-  it('lets a directory and something else replace each other only where it may', async () => {
+  it('lets a directory and another file replace each other only if the request allows it', async () => {
     const body = tar([{ name: 'etc', content: 'a file' }]);
     const answer = await service.send('PUT', at('/', '&noOverwriteDirNonDir=true'), { body });
     expect(answer.status).toBe(400);
@@ -523,7 +523,7 @@ describe('containers/{id}/archive', () => {
     expect([message(answer), answer.status]).toEqual([words, status]);
   });
 
-  it('refuses what is no tar, and a path that is no directory', async () => {
+  it('refuses bytes that are not a tar, and a path that is not a directory', async () => {
     expect((await service.send('PUT', at('/etc'), { body: 'x'.repeat(600) })).status).toBe(400);
     expect((await service.send('PUT', at('/etc/base'), { body: tar([]) })).status).toBe(400);
     expect(mountsBelow(service.store.root)).toEqual([]);
@@ -540,7 +540,7 @@ describe('containers/{id}/archive', () => {
     expect(message(answer)).toContain("'bad'");
   });
 
-  it('gives links that lead to themselves, and puts others in their place', async () => {
+  it('sends links that lead to themselves, and replaces them', async () => {
     const links: TarItem[] = [
       { name: 'self', type: 'symlink', linkname: 'self' },
       { name: 'ping', type: 'symlink', linkname: '/loops/pong' },
@@ -569,7 +569,7 @@ describe('containers/{id}/archive', () => {
     }
   });
 
-  it('leaves no mount when the client goes in the middle', async () => {
+  it('leaves no mount when the client disconnects in the middle', async () => {
     const big = Buffer.alloc(8 << 20, 'x');
     await service.send('PUT', at('/'), { body: tar([{ name: 'big', content: big }]) });
     const answer = await service.open('GET', at('/'));
@@ -580,7 +580,7 @@ describe('containers/{id}/archive', () => {
     expect(mountsBelow(service.store.root)).toEqual([]);
   });
 
-  it('exports the whole', async () => {
+  it('exports the whole root file system', async () => {
     const answer = await service.get('/containers/files/export');
     expect([answer.status, answer.headers['content-type']]).toEqual([200, 'application/x-tar']);
     expect(answer.text).toContain('etc/base');
@@ -607,7 +607,7 @@ describe('/layerstack/v1', () => {
     expect((await service.get('/containers/own/changes')).json()).toEqual([{ Path: '/written', Kind: 1 }]);
   });
 
-  it('keeps a mount that is read-only so', async () => {
+  it('keeps a read-only mount read-only', async () => {
     expect((await post('mount', { ReadOnly: true })).json()).toMatchObject({ ReadOnly: true });
     expect((await post('mount')).status).toBe(409);
     expect((await post('unmount', { Force: true })).json()).toEqual({ Uses: 0 });
@@ -644,7 +644,7 @@ describe('/layerstack/v1', () => {
     expect([message(answer), answer.status]).toEqual([words, 400]);
   });
 
-  it('knows no container nobody', async () => {
+  it('answers 404 for a container that does not exist', async () => {
     expect((await service.post('/layerstack/v1/containers/nobody/mount')).status).toBe(404);
   });
 });

@@ -13,7 +13,7 @@ const base = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'], conf
 
 type Options = Readonly<Record<string, unknown>>;
 
-/** What is called of dockerode, which brings no types. */
+/** The functions of dockerode that are called here; it has no types. */
 interface Container {
   readonly id: string;
   inspect(options?: Options): Promise<Options>;
@@ -108,7 +108,7 @@ describe('dockerode', () => {
     await container.remove();
   });
 
-  it('hears events, prunes, and asks for what there is', async () => {
+  it('receives events, prunes, and reads system information', async () => {
     const events = await docker.getEvents({ filters: { type: ['container'] } });
     const heard: string[] = [];
     events.on('data', (chunk: Buffer) => {

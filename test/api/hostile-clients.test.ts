@@ -1,4 +1,7 @@
-/** What a client can do to others with a connection that is valid HTTP, and what it leaves behind when it goes. */
+/**
+ * Attacks on other clients by connections that are valid HTTP, and the leftovers of a client that
+ * disconnects.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Route } from '../../src/app/service/context.ts';
@@ -56,7 +59,7 @@ afterAll(async () => {
 });
 
 describe('requests sent without waiting for answers (pipelining)', () => {
-  it('are worked on one at a time', async () => {
+  it('are handled one at a time', async () => {
     most = 0;
     await service.raw(
       get('/test/slow').repeat(5) + 'GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
@@ -75,18 +78,18 @@ describe('requests sent without waiting for answers (pipelining)', () => {
 
   it('end the connection when there are too many', async () => {
     const answer = await service.raw(get('/events').repeat(1000));
-    // Nothing, unless the first came in a packet of its own.
+    // Empty, unless the first request came in a packet of its own.
     expect(answer.split('HTTP/1.1 ').length).toBeLessThanOrEqual(2);
     await expect.poll(() => service.api.active, { timeout: 5000 }).toBe(0);
   });
 });
 
-it('what is no request is not answered in the middle of another answer (response splitting)', async () => {
+it('bytes that are not a request are not answered inside another answer (response splitting)', async () => {
   const answer = await service.raw(`${get('/test/half')}garbage\r\n\r\n`);
   expect(answer.split('HTTP/1.1').length).toBe(2);
 });
 
-it('a body that was neither asked for nor sent does not swallow the next request (Expect desync)', async () => {
+it('an unread body behind Expect does not swallow the next request (Expect desync)', async () => {
   const head =
     'POST /test/bodiless HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\nExpect: 100-continue\r\n\r\n';
   const answer = await service.raw(head, '\r\n\r\n');
@@ -94,7 +97,7 @@ it('a body that was neither asked for nor sent does not swallow the next request
   expect(answer).toMatch(/^connection: close/im);
 });
 
-it('a document in chunks of one byte costs its bytes', async () => {
+it('a document in chunks of one byte takes no more memory than its bytes', async () => {
   const text = JSON.stringify('x'.repeat(MIB / 2));
   const body = [...text].map((character) => `1\r\n${character}\r\n`).join('');
   const head =

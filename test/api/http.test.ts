@@ -1,4 +1,4 @@
-/** What holds for every request: versions, headers, errors, limits. */
+/** The rules for every request: versions, headers, errors, limits. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { API_VERSION, MIN_API_VERSION } from '../../src/app/service/version.ts';
 import { TestService } from '../support/test-service.ts';
@@ -13,7 +13,7 @@ afterAll(async () => {
 });
 
 describe('_ping', () => {
-  it('says what docker asks for, with and without a version', async () => {
+  it('sends the headers that docker needs, with and without a version', async () => {
     for (const path of ['/_ping', '/v1.22/_ping', '/v1.24/_ping', `/v${API_VERSION}/_ping`]) {
       const answer = await service.get(path);
       expect([answer.status, answer.text]).toEqual([200, 'OK']);
@@ -48,7 +48,7 @@ describe('versions', () => {
     });
   });
 
-  it('refuses one that is too new also for what it does not do', async () => {
+  it('refuses one that is too new also on routes that it does not implement', async () => {
     expect((await service.get('/v9.9/swarm')).status).toBe(400);
   });
 
@@ -86,12 +86,12 @@ describe('paths', () => {
     ['GET', '/images/./json/', '/images/json/'],
     ['PUT', '//evil.example/%2e%2e/a%20b%3Fc%23d%0D%0Ae', '/a%20b%3Fc%23d%0D%0Ae'],
     ['GET', '/..', '/'],
-  ])('says where %s %s is, as docker does', async (method, path, location) => {
+  ])('redirects %s %s, as docker does', async (method, path, location) => {
     const answer = await service.send(method, path);
     expect([answer.status, answer.headers.location, answer.text]).toEqual([301, location, '']);
   });
 
-  it('are found in a whole URL too, as a proxy is asked', async () => {
+  it('are found also in an absolute URL, the form of requests to a proxy', async () => {
     expect(
       await service.raw(
         'GET http://docker.example/v1.41/_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
@@ -99,7 +99,7 @@ describe('paths', () => {
     ).toMatch(/^HTTP\/1\.1 200 /);
   });
 
-  it('says 400 where an escape is malformed', async () => {
+  it('with a malformed escape are answered 400', async () => {
     const answer = await service.get('/images/%zz/json');
     expect([answer.status, answer.json()]).toEqual([400, { message: 'the URL has a malformed escape' }]);
   });
@@ -112,7 +112,7 @@ describe('paths', () => {
     ['POST', '/swarm/init'],
     ['GET', '/images/search?term=alpine'],
     ['POST', '/plugins/pull'],
-  ])('says what layerstack is for where docker would run something: %s %s', async (method, path) => {
+  ])('that need a process are refused with the purpose of layerstack: %s %s', async (method, path) => {
     const answer = await service.send(method, path);
     expect(answer.status).toBe(501);
     expect(answer.json<{ message: string }>().message).toMatch(

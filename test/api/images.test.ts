@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 
 describe('images/load', () => {
-  it('loads what is in the body and says what it was', async () => {
+  it('loads the archive in the body and names its images', async () => {
     const answer = await load(base, app);
     expect(answer.status).toBe(200);
     expect(answer.headers['content-type']).toBe('application/json');
@@ -45,7 +45,7 @@ describe('images/load', () => {
     expect((await load(nameless)).lines()).toEqual([{ stream: `Loaded image ID: ${nameless.id}\n` }]);
   });
 
-  it('tells of a name that moves', async () => {
+  it('reports a name that moves', async () => {
     const other = imageOf([layerOf({ 'etc/base': 'other' })], { tags: ['moves:1'] });
     await load(imageOf([layerOf({ 'etc/base': 'one' })], { tags: ['moves:1'] }));
     const lines = (await load(other)).lines();
@@ -67,7 +67,7 @@ describe('images/load', () => {
     await service.send('DELETE', '/images/zipped:1');
   });
 
-  it('tells the progress of layers when it is asked for', async () => {
+  it('reports the progress of layers on request', async () => {
     const layer = layerOf({ big: 'x'.repeat(3_000_000) });
     const image = imageOf([layer], { tags: ['big:1'] });
     const answer = await service.post('/images/load?quiet=0', { body: tar(dockerArchive([image])) });
@@ -85,9 +85,9 @@ describe('images/load', () => {
 
   it.each([
     ['nothing', ''],
-    ['no archive', 'this is no tar'],
+    ['bytes that are not an archive', 'this is not a tar'],
     ['half an archive', tar(dockerArchive([app])).subarray(0, 3000)],
-  ])('tells in the stream what is wrong with %s', async (_, body) => {
+  ])('reports in the stream what is wrong with %s', async (_, body) => {
     const answer = await service.post('/images/load', { body });
     expect(answer.status).toBe(200);
     const [line, ...more] = answer.lines();
@@ -148,7 +148,7 @@ describe('images/json', () => {
     expect((await service.get(`/images/json?${filters({ since: ['nothing:1'] })}`)).status).toBe(404);
   });
 
-  it('takes of several times the earliest, and of several images the nearest', async () => {
+  it('uses the earliest of several times, and the nearest of several images', async () => {
     const made = '2024-01-02T03:04:05Z';
     const until = async (...times: string[]): Promise<number> =>
       (await ids(`?${filters({ until: times })}`)).length;
@@ -157,7 +157,7 @@ describe('images/json', () => {
     expect(await until('1h', made)).toBe(0);
     expect(await until(made, '1h')).toBe(0);
     expect(await until('2000-01-01', '1h')).toBe(0);
-    // One of them counts, whatever the others are.
+    // One of them counts, independent of the others.
     for (const bad of ['abc', '', '-1', '10x', '2024-02-30'])
       for (const times of [[bad], ['1h', bad], [bad, '1h']])
         expect((await service.get(`/images/json?${filters({ until: times })}`)).status).toBe(400);
@@ -230,7 +230,7 @@ describe('one image', () => {
     ['GET', '/images/get?names=app:1&names=nothing:1'],
     ['POST', '/images/nothing:1/tag?repo=x'],
     ['DELETE', '/images/nothing:1'],
-  ])('that is not there is 404: %s %s', async (method, path) => {
+  ])('that does not exist is 404: %s %s', async (method, path) => {
     const answer = await service.send(method, path);
     expect([answer.status, message(answer)]).toEqual([
       404,
@@ -245,7 +245,7 @@ describe('one image', () => {
     ['POST', `/images/app:1/tag?repo=x@sha256:${'0'.repeat(64)}`],
     ['POST', '/images/app:1/tag?repo=x&tag=no/tag'],
     ['GET', '/images/get'],
-  ])('is not named so: %s %s', async (method, path) => {
+  ])('cannot have this name: %s %s', async (method, path) => {
     const answer = await service.send(method, path);
     expect(answer.status).toBe(400);
     expect(message(answer)).not.toBe('');
@@ -253,7 +253,7 @@ describe('one image', () => {
 });
 
 describe('tag and delete', () => {
-  it('gives and takes names', async () => {
+  it('add and remove names', async () => {
     for (const query of ['repo=host:5000/a/b&tag=2', 'repo=host:5000/a/b:3', 'repo=c', 'repo=d:1&tag=2']) {
       const answer = await service.post(`/images/app:1/tag?${query}`);
       expect([answer.status, answer.text]).toEqual([201, '']);
@@ -271,7 +271,7 @@ describe('tag and delete', () => {
     }
   });
 
-  it('says 409 where something is in the way, and not with force', async () => {
+  it('answer 409 for an image in use, unless forced', async () => {
     const image = imageOf([layerOf({ held: 'h' })], { tags: ['held:1', 'other:1'] });
     await load(image);
     const refused = await service.send('DELETE', `/images/${image.id}`);
@@ -312,7 +312,7 @@ describe('images/prune', () => {
 });
 
 describe('images/get', () => {
-  it('gives what images/load takes', async () => {
+  it('sends an archive that images/load accepts', async () => {
     for (const path of ['/images/get?names=app:1&names=base:1', '/images/localhost:5000/team/app:1.0/get']) {
       const archive = await service.get(path);
       expect([archive.status, archive.headers['content-type']]).toEqual([200, 'application/x-tar']);
@@ -416,7 +416,7 @@ describe('a platform', () => {
     ['GET', '/v1.48/images/base:1/get'],
     ['GET', '/v1.48/images/get?names=base:1'],
     ['POST', '/v1.46/images/base:1/push'],
-  ])('that the image is not for is not found: %s %s', async (method, path) => {
+  ])('other than that of the image is not found: %s %s', async (method, path) => {
     const answer = await service.send(method, `${path}${path.includes('?') ? '&' : '?'}${platform('s390x')}`);
     expect([answer.status, message(answer)]).toEqual([
       404,
@@ -424,13 +424,13 @@ describe('a platform', () => {
     ]);
   });
 
-  it('that the image is for changes nothing, nor one in an older version of the API', async () => {
+  it('of the image changes nothing, and older versions of the API ignore any', async () => {
     const plain = await service.get('/images/base:1/json');
     expect((await service.get(`/images/base:1/json?${platform('amd64')}`)).text).toBe(plain.text);
     expect((await service.get(`/v1.47/images/base:1/history?${platform('s390x')}`)).status).toBe(200);
   });
 
-  it('of several cannot be removed alone', async () => {
+  it('cannot be removed alone', async () => {
     const answer = await service.send('DELETE', `/images/base:1?${platform('amd64').replace('=', 's=')}`);
     expect(answer.status).toBe(501);
     expect((await service.get('/images/base:1/json')).status).toBe(200);

@@ -1,4 +1,7 @@
-/** `images/create?fromSrc=URL`: files of the internet, which here is behind a proxy, and what is out of reach. */
+/**
+ * `images/create?fromSrc=URL`: files of the internet, which here is behind a proxy, and addresses that are
+ * out of reach.
+ */
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ImageInspect } from '../../src/image/store.ts';
@@ -63,7 +66,7 @@ describe('images/create of a URL', () => {
     await service.send('DELETE', '/images/web:1');
   });
 
-  it('tells nobody what a signed URL has in its query', async () => {
+  it('does not reveal the query of a signed URL', async () => {
     const answer = await create('http://files.example/rootfs.tgz?signature=secret', '&repo=web:2');
     expect(answer.status).toBe(200);
     const image = await service.get('/v1.41/images/web:2/json');
@@ -78,7 +81,7 @@ describe('images/create of a URL', () => {
     [401, '/status?401'],
     [503, '/status?500'],
     [502, '/status?204'],
-  ])('says %i where the server has none at %s', async (status, path) => {
+  ])('answers %i if the server does not have the file at %s', async (status, path) => {
     const answer = await create(`http://files.example${path}`);
     expect([answer.status, server.log]).toEqual([status, [`GET ${path}`]]);
     expect(message(answer)).toContain('the server answers');
@@ -91,7 +94,7 @@ describe('images/create of a URL', () => {
     ['file:///etc/passwd'],
     ['http://files.example:99999/'],
     ['http://user:secret@files.example/rootfs.tgz'],
-  ])('says 400 for %s, and asks nobody', async (url) => {
+  ])('answers 400 for %s, without a request to a server', async (url) => {
     const answer = await create(url);
     expect([answer.status, server.log]).toEqual([400, []]);
     expect(message(answer)).not.toContain('secret');
@@ -105,7 +108,7 @@ describe('images/create of a URL', () => {
     ['a private network', () => 'http://10.0.0.1/rootfs.tgz'],
     ['a cloud machine’s metadata', () => 'http://169.254.169.254/latest/meta-data'],
     ['this machine, by a redirect', () => `http://files.example/to?http://127.0.0.1:${port()}/rootfs.tgz`],
-  ])('says 404 for %s', async (_, url) => {
+  ])('answers 404 for %s', async (_, url) => {
     const answer = await create(url());
     expect(answer.status).toBe(404);
     expect(message(answer)).toContain('only files of the internet are fetched');
@@ -114,7 +117,7 @@ describe('images/create of a URL', () => {
     );
   });
 
-  it('says 404 for a host that does not exist', async () => {
+  it('answers 404 for a host that does not exist', async () => {
     vi.stubEnv('HTTP_PROXY', '');
     try {
       const answer = await create('http://no-such-host.invalid/rootfs.tgz');
@@ -124,7 +127,7 @@ describe('images/create of a URL', () => {
     }
   });
 
-  it('follows no redirect for ever', async () => {
+  it('stops after a limit of redirects', async () => {
     server.answer = ((answer) => (asked, response) =>
       asked.path === '/round'
         ? response.writeHead(302, { location: '/round' }).end()
@@ -133,14 +136,14 @@ describe('images/create of a URL', () => {
     expect([answer.status, server.asked.length]).toEqual([502, 11]);
   });
 
-  it('makes no image of a file that breaks off', async () => {
+  it('makes no image of a truncated file', async () => {
     const answer = await create('http://files.example/short', '&repo=web:3');
     expect(answer.lines().at(-1)).toHaveProperty('error');
     expect((await service.get('/images/web:3/json')).status).toBe(404);
   });
 
   it.each(['&changes=FLY', '&platform=macos', '&repo=UPPER'])(
-    'asks nobody where the query has %s',
+    'sends no request if the query has %s',
     async (query) => {
       const answer = await create('http://files.example/rootfs.tgz', query);
       expect([answer.status, server.log]).toEqual([400, []]);

@@ -1,4 +1,4 @@
-/** What a client can send that no client should, and what one costs that does not read. */
+/** Requests that no client should send, and the cost of clients that do not read. */
 import type { Socket } from 'node:net';
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,10 +16,10 @@ import { TestService } from '../support/test-service.ts';
 
 const MIB = 1 << 20;
 
-/** All of `/test/progress` is told. */
+/** Emits an event when `/test/progress` has sent all its progress. */
 const told = new EventEmitter();
 
-/** Routes of this test: what a route can do wrong, and streams of its own. */
+/** Routes of this test: faulty ones, and streams. */
 const TEST_ROUTES: readonly Route[] = [
   { method: 'GET', pattern: '/test/silent', handle: () => Promise.resolve() },
   { method: 'GET', pattern: '/test/throws', handle: () => Promise.reject(new TypeError('a bug')) },
@@ -72,7 +72,7 @@ function parse(answer: string): { status: number; message: unknown } {
   };
 }
 
-describe('requests that are none', () => {
+describe('bytes that are not a request', () => {
   it.each([
     ['no HTTP', 'hello\r\n\r\n', 400],
     ['TLS', Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00]), 400],
@@ -131,13 +131,13 @@ describe('JSON bodies', () => {
     if (status !== 200) expect(answer.json<{ message: string }>().message).not.toBe('');
   });
 
-  it('are not read on when they are too long, and the answer arrives', async () => {
+  it('are not read to the end when they are too long, and the answer arrives', async () => {
     let sent = 0;
     async function* endless(): AsyncGenerator<Uint8Array> {
       for (;;) {
         sent += 65_536;
         yield await Promise.resolve(Buffer.alloc(65_536, 0x20));
-        // What is sent after the answer is read past, at most for some seconds.
+        // Bytes after the answer are discarded, at most for some seconds.
         if (sent > 64 * MIB) return;
       }
     }
@@ -149,7 +149,7 @@ describe('JSON bodies', () => {
     ]);
   });
 
-  it('that stall are given up', async () => {
+  it('that stall are abandoned', async () => {
     async function* stalls(): AsyncGenerator<Uint8Array> {
       yield Buffer.from('{');
       await sleep(2000);
@@ -167,7 +167,7 @@ describe('Expect: 100-continue', () => {
   const head = (path: string, length: number): string =>
     `POST ${path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`;
 
-  it('is answered when somebody wants the body', async () => {
+  it('is answered when a route reads the body', async () => {
     const socket = await service.connect();
     let got = '';
     socket.on('data', (chunk: Buffer) => (got += chunk.toString()));
@@ -179,7 +179,7 @@ describe('Expect: 100-continue', () => {
     socket.destroy();
   });
 
-  it('is not where nobody does: the answer comes at once, and the connection ends', async () => {
+  it('is not answered if no route reads the body: the final answer comes at once, and the connection ends', async () => {
     for (const path of ['/nothing', '/images/create?fromSrc=http://x']) {
       const answer = await service.raw(head(path, 1000));
       expect(answer).toMatch(/^HTTP\/1\.1 (404|501) /);
@@ -196,21 +196,21 @@ describe('routes that go wrong', () => {
     expect(answer.json()).toHaveProperty('message');
   });
 
-  it('break their answer off, so that it does not look complete', async () => {
+  it('break off their answer, so that it does not look complete', async () => {
     await expect(service.get('/test/breaks')).rejects.toThrow(/aborted/);
     expect((await service.get('/_ping')).status).toBe(200);
   });
 });
 
 describe('clients that do not read', () => {
-  /** Memory outside of what the garbage collector would free. */
+  /** Returns the resident memory after a garbage collection. */
   const memory = (): number => {
     globalThis.gc?.();
     const { rss } = process.memoryUsage();
     return rss;
   };
 
-  /** Asks for something and reads nothing of it. */
+  /** Sends a request and does not read the answer. */
   async function ask(path: string): Promise<Socket> {
     const socket = await service.connect();
     socket.pause();
@@ -219,7 +219,7 @@ describe('clients that do not read', () => {
     return socket;
   }
 
-  it('cost little, however large the image is, and nothing when they go', async () => {
+  it('cost little memory, however large the image is, and none after they disconnect', async () => {
     const layer = layerOf([{ name: 'noise', content: Buffer.concat(Array(12).fill(noise(4 * MIB))) }]);
     const body = tar(dockerArchive([imageOf([layer], { tags: ['large:1'] })]));
     await service.post('/images/load', { body });
@@ -233,11 +233,11 @@ describe('clients that do not read', () => {
     for (const socket of sockets) socket.destroy();
     for (let waited = 0; service.api.active > 0 && waited < 500; waited++) await sleep(10);
     expect(service.api.active).toBe(0);
-    // Nothing of the image is held any more.
+    // No part of the image is held any more.
     expect((await service.send('DELETE', '/images/large:1')).status).toBe(200);
   });
 
-  it('of progress get the latest of it', async () => {
+  it('get the latest progress when they read again', async () => {
     const done = once(told, 'done');
     const socket = await ask('/test/progress');
     await done;
@@ -246,14 +246,14 @@ describe('clients that do not read', () => {
     socket.resume();
     for (let waited = 0; !got.includes('"done"') && waited < 500; waited++) await sleep(10);
     expect(got).toContain('{"status":"done"}');
-    // 200,000 lines were told; what waited was 20 layers in 5 states at most.
+    // 200,000 lines were sent; at most 20 layers in 5 states waited.
     expect(got.split('\r\n').length).toBeLessThan(50_000);
     socket.destroy();
   });
 });
 
 describe('idle connections', () => {
-  it('are nothing: 500 of them', async () => {
+  it('cost almost nothing: 500 of them', async () => {
     const sockets = await Promise.all(Array.from({ length: 500 }, () => service.connect()));
     expect((await service.get('/_ping')).status).toBe(200);
     for (const socket of sockets) socket.destroy();
@@ -261,7 +261,7 @@ describe('idle connections', () => {
 });
 
 describe('the end of the service', () => {
-  it('stops what is being done', async () => {
+  it('aborts running work', async () => {
     const own = await TestService.start({ stallMs: 60_000 });
     const socket = await own.connect();
     socket.write('POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n');

@@ -42,7 +42,7 @@ function stall(bytes: Uint8Array): Promise<IncomingMessage> {
   return answer;
 }
 
-/** Until so many requests are being answered. */
+/** Waits until this many requests are being answered. */
 async function active(count: number): Promise<void> {
   for (let waited = 0; service.api.active !== count; waited++) {
     if (waited > 1000) throw new Error(`${service.api.active} requests are active, not ${count}`);
@@ -54,7 +54,7 @@ describe('loads that stall', () => {
   it.each([
     ['plain', (bytes: Buffer) => bytes],
     ['gzip', (bytes: Buffer) => gzipSync(bytes)],
-  ])('do not hold up others, as many as there are: %s', async (_, pack) => {
+  ])('do not delay other requests, however many they are: %s', async (_, pack) => {
     service = await TestService.start();
     const bytes = pack(archive('stalled:1'));
     for (let i = 0; i < 16; i++) void stall(bytes);
@@ -65,7 +65,7 @@ describe('loads that stall', () => {
     expect(service.api.active).toBe(16);
   });
 
-  it('are given up after a while, with an answer and without a trace', async () => {
+  it('are abandoned after a while, with an answer and without leftovers', async () => {
     service = await TestService.start({ stallMs: 300 });
     const before = await dumpStore(service.store.root);
     const answer = await service.send('POST', '/images/load', {
@@ -96,7 +96,7 @@ describe('a client that vanishes', () => {
     expect(await service.store.images.list({ all: true })).toEqual([]);
   });
 
-  it('after its upload and before the answer is served all the same, or leaves nothing', async () => {
+  it('between its upload and the answer has its image loaded, or leaves nothing', async () => {
     service = await TestService.start();
     const before = await dumpStore(service.store.root);
     const bytes = archive('gone:1', 8 << 20);
@@ -113,7 +113,7 @@ describe('a client that vanishes', () => {
 });
 
 describe('many loads', () => {
-  it('go on at once: 24, with stalled ones among them', async () => {
+  it('run at once: 24, with stalled ones among them', async () => {
     service = await TestService.start();
     for (let i = 0; i < 8; i++) void stall(archive(`stalled:${i}`));
     const answers = await Promise.all(

@@ -1,4 +1,4 @@
-/** Networks and volumes are names: what clients that make them before containers (compose) ask for and get back. */
+/** Networks and volumes are names, for clients that make them before containers (compose). */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -67,7 +67,7 @@ describe('networks', () => {
     expect(Object.keys(listed[0] ?? {}).sort()).toEqual([...fields, 'EnableIPv4'].sort());
   });
 
-  it('are kept as they were made, also by the next service, until they are removed', async () => {
+  it('keep their settings until they are removed, also in the next service', async () => {
     const made = await make({
       Name: 'proj_back',
       CheckDuplicate: true,
@@ -98,7 +98,7 @@ describe('networks', () => {
     expect([again.status, message(again)]).toEqual([404, 'network proj_back not found']);
   });
 
-  it('leave nothing of a change that was killed, once a writer opens the store', async () => {
+  it('keep no trace of a killed change, once a writer opens the store', async () => {
     await make({ Name: 'before' });
     const [path, left] = ['networks.json', 'networks.json.new'].map((name) =>
       join(service.store.root, 'layerstack', name),
@@ -109,7 +109,7 @@ describe('networks', () => {
     const other = await Layerstack.open({ root: service.store.root });
     expect(existsSync(left ?? '')).toBe(false);
     expect(readFileSync(path ?? '', 'utf8')).toBe(kept);
-    // Neither is a change hindered by it.
+    // It does not prevent changes either.
     writeFileSync(left ?? '', '[{"Id":');
     expect((await make({ Name: 'after' })).status).toBe(201);
     expect(existsSync(left ?? '')).toBe(false);
@@ -117,7 +117,7 @@ describe('networks', () => {
     await other.close();
   });
 
-  it('have one name each, however many are made at once', async () => {
+  it('with one name are made once, however many requests come at once', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => make({ Name: 'once' })));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, ...Array<number>(9).fill(409)]);
     const refused = answers.find(({ status }) => status === 409);
@@ -139,7 +139,7 @@ describe('networks', () => {
     expect(await names({ type: ['custom'] })).toEqual([]);
   });
 
-  it('that are always there stay', async () => {
+  it('that are built in cannot be removed', async () => {
     for (const name of ['bridge', 'host', 'none']) {
       const answer = await service.send('DELETE', `/networks/${name}`);
       expect([answer.status, message(answer)]).toEqual([
@@ -174,7 +174,7 @@ describe('networks', () => {
 });
 
 describe('a container', () => {
-  it('is in the networks that it was made with, connected to and not disconnected from', async () => {
+  it('is in the networks that it was made with or connected to, until it is disconnected', async () => {
     for (const Name of ['front', 'back']) await make({ Name });
     const json = {
       Image: 'base:1',
@@ -221,7 +221,7 @@ describe('a container', () => {
     await service.post('/networks/prune');
   });
 
-  it('shows the volumes and binds that it is to have', async () => {
+  it('shows the volumes and binds that were requested', async () => {
     const HostConfig = {
       Binds: ['data:/data:ro', '/src:/to'],
       Mounts: [{ Type: 'volume', Source: 'more', Target: '/more' }],
@@ -275,7 +275,7 @@ describe('volumes', () => {
       201,
       ['CreatedAt', 'Driver', 'Labels', 'Mountpoint', 'Name', 'Options', 'Scope'],
     ]);
-    // Making it again is no error, and changes nothing.
+    // Making it again succeeds, and changes nothing.
     expect((await service.post('/volumes/create', { json: { Name: 'proj_data' } })).json()).toEqual(volume);
     expect((await service.get('/volumes/proj_data')).json()).toEqual(volume);
     expect((await service.get(`/volumes?${filters({ label: ['project=proj'] })}`)).json()).toEqual({
@@ -292,7 +292,7 @@ describe('volumes', () => {
     expect((await service.send('DELETE', '/volumes/proj_data?force=1')).status).toBe(204);
   });
 
-  it('that nobody has named are pruned, the others when all are', async () => {
+  it('without a given name are pruned, the others only with all', async () => {
     await service.post('/volumes/create', { json: {} });
     await service.post('/volumes/create', { json: { Name: 'named' } });
     const pruned = (await service.post('/volumes/prune')).json<{ VolumesDeleted: string[] }>();

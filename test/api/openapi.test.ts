@@ -1,6 +1,6 @@
 /**
- * layerstack's own routes as `GET /layerstack/v1/openapi.json` and docs/api.md describe them: all of them and no others, real answers by
- * their schemas, and bodies that are refused where the schema refuses them.
+ * layerstack's own routes as `GET /layerstack/v1/openapi.json` and docs/api.md describe them: all of them and
+ * no others, real answers by their schemas, and bodies that are refused where the schema refuses them.
  */
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,7 +63,7 @@ const operations = (): [method: string, path: string, operation: OperationObject
     ]),
   );
 
-/** What a value breaks of the schema at a place in the document. */
+/** Returns the violations of the schema at a place in the document by a value. */
 function faults(value: unknown, method: string, path: string, ...place: string[]): string {
   const pointer = ['paths', path, method.toLowerCase(), ...place]
     .map((part) => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1')))
@@ -71,7 +71,7 @@ function faults(value: unknown, method: string, path: string, ...place: string[]
   return ajv.validate({ $ref: `openapi#/${pointer}` }, value) === true ? '' : ajv.errorsText();
 }
 
-/** What an answer breaks of its description. */
+/** Returns the violations of an answer's description. */
 function answerFaults(value: unknown, method: string, path: string, { status, headers }: Answer): string {
   const operation = operations().find(([m, p]) => m === method && p === path)?.[2];
   const named = operation?.responses[String(status)] === undefined ? 'default' : String(status);
@@ -92,7 +92,7 @@ describe('the document', () => {
     );
     expect(result).toEqual({ valid: true });
     expect(described.openapi).toBe('3.1.0');
-    // The judge says no to what is none.
+    // The validator refuses an invalid document.
     const broken = structuredClone(described) as unknown as {
       paths: Record<string, { post: { responses?: unknown } }>;
     };
@@ -182,7 +182,7 @@ describe('answers', () => {
     expect(Object.keys(failed)).toEqual(expect.arrayContaining(['400', '404', '409', '500']));
   });
 
-  it('are judged: what is not described is a fault', () => {
+  it('are checked strictly: an undescribed field is a fault', () => {
     expect(bodyFaults({ ReadOnly: 'yes' }, pathOf('mount'))).not.toBe('');
     expect(
       faults(
@@ -200,14 +200,14 @@ describe('answers', () => {
 });
 
 describe('bodies', () => {
-  /** Of each type, and of what a field may have to be. */
+  /** Values of each type, and values that a field may require. */
   const VALUES = [true, false, null, 0, 1.5, '', 'text', '/tmp/x', [], ['a'], [1], {}, { a: 1 }];
   let directory: string;
   beforeEach(() => {
     directory = join(service.scratch, 'bodies');
   });
 
-  /** Bodies that are right, and bodies with one thing wrong. */
+  /** Valid bodies, and bodies with one fault. */
   function bodiesOf(schema: SchemaObject, required: Record<string, unknown>): unknown[] {
     const names = Object.keys(schema.properties ?? {});
     return [
@@ -218,7 +218,7 @@ describe('bodies', () => {
     ];
   }
 
-  it('are refused where the schema refuses them, and nowhere else', async () => {
+  it('are refused exactly where the schema refuses them', async () => {
     let count = { taken: 0, refused: 0 };
     for (const [, path, { requestBody }] of operations()) {
       if (requestBody === undefined) continue;
@@ -243,7 +243,7 @@ describe('bodies', () => {
 });
 
 describe('docs/api.md', () => {
-  it('has a section for each route, which names all that it takes and answers', () => {
+  it('has a section for each route, which names all its fields and statuses', () => {
     const sections = new Map(
       API.split(/^## /m)
         .slice(1)

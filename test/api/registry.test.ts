@@ -22,7 +22,7 @@ const message = (answer: Answer): string => answer.json<{ message: string }>().m
 const statuses = (answer: Answer): string[] =>
   answer.lines().map(({ id, status }) => [id, status].filter((part) => part !== undefined).join(': '));
 
-/** By layer, the bytes at which this ended; on the way they rise, and never go beyond the total, which stays. */
+/** Returns the final bytes by layer. Checks that the bytes rise, and never exceed a constant total. */
 function finished(answer: Answer, status: string): Map<string, number> {
   const ends = new Map<string, number>();
   const totals = new Map<string, number>();
@@ -80,7 +80,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     await service.send('DELETE', `/images/${name}:1?force=1`);
   });
 
-  it('a push and a pull say what docker says', async () => {
+  it("a push and a pull send docker's lines", async () => {
     const name = `${open.host}/team/app`;
     const pushed = await service.post(`/images/${name}/push?tag=1`, { headers: authHeader({}) });
     expect(pushed.status).toBe(200);
@@ -112,7 +112,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     expect(statuses(fresh).at(-1)).toBe(`Status: Image is up to date for ${name}:1`);
   });
 
-  it('prune takes the digest that a push has left along with its tag, once', async () => {
+  it('prune removes the digest that a push left together with its tag, once', async () => {
     const other = imageOf([layerOf({ other: 'other' })], { tags: [`${open.host}/other:1`] });
     await service.post('/images/load', { body: tar(dockerArchive([other])) });
     await service.post(`/images/${open.host}/other/push?tag=1`);
@@ -128,7 +128,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     );
   });
 
-  it('distribution says what a manifest is', async () => {
+  it('distribution describes a manifest', async () => {
     const answer = await service.get(`/distribution/${open.host}/team/app:1/json`);
     expect(answer.status).toBe(200);
     expect(answer.json()).toEqual({
@@ -142,7 +142,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     expect((await service.get(`/distribution/${open.host}/team/nothing:1/json`)).status).toBe(404);
   });
 
-  it('what is not there is answered with a status, before anything is said', async () => {
+  it('a missing image is answered with a status, before any line of progress', async () => {
     for (const query of [
       `fromImage=${open.host}/team/app&tag=none`,
       `fromImage=${open.host}/nothing&tag=1`,
@@ -155,7 +155,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
   });
 
   it.each(['linux/foobar', 'foobar', 'a/b/c/d', 'linux/', 'foo/amd64'])(
-    'a pull for platform=%s, which is none, is refused before the registry is asked',
+    'a pull for platform=%s, which is not a platform, is refused before the registry is asked',
     async (platform) => {
       // Without a tag all of them are pulled.
       for (const tag of ['&tag=1', '']) {
@@ -166,7 +166,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     },
   );
 
-  it('auth tries credentials', async () => {
+  it('auth checks credentials', async () => {
     const login = (password: string): Promise<Answer> =>
       service.post('/auth', { json: { username: USER.username, password, serveraddress: closed.host } });
     const good = await login(USER.password);
@@ -177,7 +177,7 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     expect((await service.post('/auth', { json: 'x' })).status).toBe(400);
   });
 
-  it('X-Registry-Auth is whom the request is from; nobody else is asked for', async () => {
+  it('X-Registry-Auth has the only credentials that a request uses', async () => {
     const config = { ...USER, serveraddress: closed.host };
     const pull = (headers?: Record<string, string>): Promise<Answer> =>
       service.post(`/images/create?fromImage=${closed.host}/team/app&tag=1`, { ...(headers && { headers }) });

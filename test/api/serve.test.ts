@@ -1,4 +1,4 @@
-/** `layerstack serve` as a service: where it listens and for whom, how it ends, what it says meanwhile. */
+/** `layerstack serve` as a service: its sockets, its access rights, its log, and how it ends. */
 import { once } from 'node:events';
 import {
   closeSync,
@@ -58,7 +58,7 @@ async function halfLoad(service: ServiceProcess) {
   return { answer, finish };
 }
 
-/** All that comes over a connection until it is closed. */
+/** Returns all bytes of a connection until it is closed. */
 async function received(socket: Socket): Promise<string> {
   let text = '';
   socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
@@ -103,13 +103,13 @@ describe('connections beyond the limit', () => {
     };
     await flood(service.socket, bytes);
     expect(await others()).toEqual(['OK', 'OK', 'OK']);
-    // Who is at the other end of a TCP connection cannot be told, so what is used there is not taken away.
+    // The peer of a TCP connection is unknown, so connections in use are not closed.
     if (bytes.includes('/events')) return;
     await flood(port, bytes);
     expect(await others()).toEqual(['OK', 'OK', 'OK']);
   });
 
-  it('close the longest idle ones, and none that is used', async () => {
+  it('close the longest idle ones, and never one in use', async () => {
     const service = await start({ args: ['--max-connections', String(LIMIT)] });
     const load = await halfLoad(service);
     const sockets = await flood(service.socket, '');
@@ -134,7 +134,7 @@ describe('its socket', () => {
     expect((await service.send('GET', '/_ping')).text).toBe('OK');
   });
 
-  it('may be several, of loopback too', async () => {
+  it('may be one of several, and may be TCP on loopback', async () => {
     const other = join(directory, 'other');
     const hosts = [`unix://${join(directory, 'sock')}`, `unix://${other}`, 'tcp://127.0.0.1:0'];
     const service = await start({ args: hosts.flatMap((host) => ['--host', host]) });
@@ -145,8 +145,8 @@ describe('its socket', () => {
     expect(lstatSync(other).isSocket()).toBe(true);
   });
 
-  // CVE-2021-21284's neighbours: a page in root's browser, and a name that was rebound to 127.0.0.1.
-  it('of loopback answers no web page', async () => {
+  // A page in root's browser, and a name that was rebound to 127.0.0.1.
+  it('on loopback does not answer web pages', async () => {
     const service = await start({ args: ['--host', 'tcp://127.0.0.1:0'] });
     const { hosts } = await service.logged('serving');
     const port = Number(/tcp:\/\/127\.0\.0\.1:(\d+)/.exec(String(hosts))?.[1]);
@@ -197,7 +197,7 @@ describe('its socket', () => {
     expect(existsSync(join(directory, 'root'))).toBe(false);
   });
 
-  it('belongs to the first: a second service is refused, and the first goes on', async () => {
+  it('belongs to the first service: a second one is refused, and the first one continues', async () => {
     const service = await start();
     const second = await start({ unready: true });
     expect(await second.exited()).toMatchObject({ status: 1 });
@@ -205,7 +205,7 @@ describe('its socket', () => {
     expect((await service.send('GET', '/_ping')).text).toBe('OK');
   });
 
-  it('of several that start at once one serves, and each other one says why not', async () => {
+  it('is served by one of several services that start at once, and each other one says why it ends', async () => {
     const all = await Promise.all(Array.from({ length: 5 }, () => start({ unready: true })));
     const lost = async (service: ServiceProcess) => (await service.exited()).status;
     const winner = await Promise.any(all.map((service) => service.logged('serving').then(() => service)));
@@ -215,7 +215,7 @@ describe('its socket', () => {
     expect((await winner.send('GET', '/_ping')).text).toBe('OK');
   });
 
-  it('takes the place of one that a killed service left', async () => {
+  it('replaces the socket that a killed service left', async () => {
     const first = await start();
     first.child.kill('SIGKILL');
     await first.exited();
@@ -226,7 +226,7 @@ describe('its socket', () => {
     expect(readdirSync(directory)).toEqual(['root']);
   });
 
-  it('takes no other place: not of a file, a link or a program that listens', async () => {
+  it('does not replace a file, a link, or the socket of a program that listens', async () => {
     const path = join(directory, 'sock');
     const refused = async (why: string): Promise<void> => {
       const service = await start({ unready: true });
@@ -248,7 +248,7 @@ describe('its socket', () => {
     expect(readdirSync(directory).sort()).toEqual(['file', 'link', 'sock']);
   });
 
-  it('is not taken away when another has taken its place', async () => {
+  it('is not removed when another socket has replaced it', async () => {
     const service = await start();
     renameSync(service.socket, join(directory, 'moved'));
     writeFileSync(service.socket, 'mine');
@@ -267,7 +267,7 @@ describe('its socket', () => {
 });
 
 describe('its end', () => {
-  it('finishes what is under way, refuses what is new, closes what is idle, and leaves no file', async () => {
+  it('finishes running requests, refuses new ones, closes idle connections, and leaves no file', async () => {
     const service = await start();
     const { answer, finish } = await halfLoad(service);
     const silent = await service.connect();
@@ -277,7 +277,7 @@ describe('its end', () => {
     service.child.kill('SIGTERM');
     await service.logged('stopping');
     expect(await received(idle)).toBe('');
-    // Accepted before, asks after.
+    // This connection was accepted before; its request comes afterwards.
     silent.write('GET /images/json HTTP/1.1\r\nHost: x\r\n\r\n');
     const refusal = await received(silent);
     expect(refusal).toMatch(/^HTTP\/1\.1 503 /);
@@ -291,7 +291,7 @@ describe('its end', () => {
     expect(await new LayerstackCli(service.root).run('images', '-q')).not.toBe('');
   });
 
-  it('aborts what takes too long, and leaves the store as it was', async () => {
+  it('aborts requests that take too long, and leaves the store as it was', async () => {
     const service = await start({ args: ['--shutdown-timeout', '1'] });
     const { answer } = await halfLoad(service);
     expect(await service.stop()).toEqual({ status: 0, signal: null });
@@ -310,7 +310,7 @@ describe('its end', () => {
     expect(await service.stop()).toEqual({ status: null, signal: 'SIGTERM' });
   });
 
-  it('does not wait for who reads events', async () => {
+  it('does not wait for readers of events', async () => {
     const service = await start({ args: ['--shutdown-timeout', '600'] });
     const events = await service.open('GET', '/events');
     events.on('error', () => undefined).resume();
@@ -336,7 +336,7 @@ describe('its end', () => {
 });
 
 describe('its log', () => {
-  it('has a line for each request, with its id, and for writes with who asked', async () => {
+  it('has a line for each request with its id, and for writes the process of the client', async () => {
     const service = await start();
     const listed = await service.send('GET', '/v1.41/images/json?filters=%7B%7D');
     expect(listed.headers['x-request-id']).toMatch(/^[0-9a-f]{12}$/);
@@ -375,7 +375,7 @@ describe('its log', () => {
     expect(JSON.stringify(service.log)).not.toMatch(new RegExp(`geheim|${secret}`));
   });
 
-  it('changes its level and its file at SIGHUP, and keeps its settings where the new ones are wrong', async () => {
+  it('changes its level and its file at SIGHUP, and keeps its settings if the new ones are wrong', async () => {
     const [config, file] = [join(directory, 'serve.json'), join(directory, 'log')];
     writeFileSync(config, '{"logLevel":"info"}');
     const service = await start({
@@ -416,7 +416,7 @@ describe('its log', () => {
     while ((await service.send('GET', '/_ping').catch(() => undefined))?.text !== 'OK') await sleep(20);
     await service.stop();
     expect(service.output).not.toContain('"serving"');
-    // At a level that shows what is in force: the option counts more than the file.
+    // The level shows which setting is in force: the option overrides the file.
     const louder = await start({ args: ['--config', config], logLevel: 'info' });
     louder.child.kill('SIGHUP');
     while (!louder.output.includes('"settings read again"')) await sleep(20);
@@ -424,7 +424,7 @@ describe('its log', () => {
     expect(JSON.parse(line)).toMatchObject({ ...settings, logLevel: 'info' });
   });
 
-  it('is text where that is asked for', async () => {
+  it('is text on request', async () => {
     const service = await start({ args: ['--log-format', 'text'], unready: true });
     while (!existsSync(service.socket)) await sleep(20);
     await service.send('GET', '/nothing');
@@ -479,7 +479,7 @@ describe('for systemd', () => {
     expect(readdirSync(directory).sort()).toEqual(['root', 'sock', 'two']);
   });
 
-  it('takes them without being told, and one of them by its name', async () => {
+  it('uses these sockets without an option, and one of them by its name', async () => {
     const [one, two] = [join(directory, 'sock'), join(directory, 'two')];
     const descriptors = [await listening(one), await listening(two)];
     const all = await start({ under: activated('a:b'), descriptors, hostless: true });
@@ -498,7 +498,7 @@ describe('for systemd', () => {
     expect(none.stderr).toContain('systemd passed only a, b');
   });
 
-  it('refuses descriptors that are no listening sockets, and those that other machines reach', async () => {
+  it('refuses descriptors that are not listening sockets, and sockets that other machines reach', async () => {
     const file = openSync('/dev/null', 'r');
     onTestFinished(() => closeSync(file));
     const service = await start({
@@ -537,7 +537,7 @@ describe('for systemd', () => {
     await manager.received('STOPPING=1');
   });
 
-  it('is not said to be ready again when it is asked to read its settings while it stops', async () => {
+  it('does not report that it is ready when it reads its settings while it stops', async () => {
     await using manager = await NotifySocket.listen(join(directory, 'notify'));
     const service = await start({ env: { NOTIFY_SOCKET: manager.address } });
     await manager.received('READY=1');
@@ -552,7 +552,7 @@ describe('for systemd', () => {
     expect(manager.messages.at(-1)).toMatch(/^STOPPING=1/);
   });
 
-  it('gives no sign of life while its event loop hangs', async () => {
+  it('sends no keep-alive message while its event loop hangs', async () => {
     await using manager = await NotifySocket.listen(`@${directory}/notify`);
     const service = await start({ env: { NOTIFY_SOCKET: manager.address, WATCHDOG_USEC: '100000' } });
     await manager.received('WATCHDOG=1');
@@ -565,7 +565,7 @@ describe('for systemd', () => {
     while (manager.messages.length === count) await sleep(20);
   });
 
-  it('does not speak for another process, and works where the manager is gone', async () => {
+  it('does not notify in the name of another process, and works without its manager', async () => {
     await using manager = await NotifySocket.listen(join(directory, 'notify'));
     const env = { NOTIFY_SOCKET: manager.address, WATCHDOG_USEC: '100000', WATCHDOG_PID: '1' };
     const service = await start({ env });
@@ -579,8 +579,8 @@ describe('for systemd', () => {
   });
 });
 
-describe('for who watches it', () => {
-  it('has metrics that Prometheus reads, of bounded number whatever is asked', async () => {
+describe('for monitoring', () => {
+  it('has metrics that Prometheus reads, and their number is bounded', async () => {
     const service = await start();
     await service.send('POST', '/images/load', ARCHIVE);
     for (let number = 0; number < 50; number++) await service.send('GET', `/images/none-${number}/json`);
@@ -629,11 +629,11 @@ describe('for who watches it', () => {
 });
 
 describe('with many connections', () => {
-  it('keeps a thousand idle ones for a few megabytes, and forgets them', async () => {
+  it('keeps a thousand idle ones in a few megabytes, and frees them', async () => {
     const service = await start();
     await service.send('GET', '/_ping');
     const [fds, memory] = [service.descriptors(), service.memory('VmRSS')];
-    // That of the first request may be open, or not.
+    // The connection of the first request may still be open.
     const few = 5;
     const idle: Socket[] = [];
     for (let batch = 0; batch < 10; batch++)
@@ -646,7 +646,7 @@ describe('with many connections', () => {
     expect((await service.send('GET', '/metrics')).text).toContain('layerstack_http_connections 1\n');
   });
 
-  it('closes the longest idle ones beyond the limit, counts them, and goes on', async () => {
+  it('closes the longest idle ones beyond the limit, counts them, and continues', async () => {
     const service = await start({ args: ['--max-connections', '10'] });
     const held = await Promise.all(Array.from({ length: 9 }, () => service.connect()));
     await service.send('GET', '/_ping');

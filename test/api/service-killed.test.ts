@@ -12,7 +12,7 @@ import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar } from '../support/tar.ts';
 
 const SMALL = tar(dockerArchive([imageOf([layerOf({ 'etc/motd': 'hello\n' })], { tags: ['t/small:1'] })]));
-/** Two layers, of which the second has so many bytes that it is still on the way when the service dies. */
+/** Two layers. The second is so large that its upload still runs when the service dies. */
 const LARGE = tar(
   dockerArchive([
     imageOf([layerOf({ 'srv/first': 'first\n' }), layerOf({ 'srv/blob': 'x'.repeat(8 << 20) })], {
@@ -45,7 +45,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   const whole = await dumpStore(first.root);
   const directories = readdirSync(join(first.root, 'overlay2')).sort();
 
-  // Half of a load has come, and is being extracted.
+  // Half of an upload has arrived, and is being extracted.
   const body = async function* (): AsyncGenerator<Uint8Array> {
     yield LARGE.subarray(0, LARGE.length / 2);
     await sleep(600_000, undefined, { ref: false });
@@ -62,7 +62,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(await storeChanges(first.root, whole)).toEqual([]);
   expect(readdirSync(join(first.root, 'layerstack/sessions')).length).toBeLessThanOrEqual(1);
 
-  // The mount was nobody's but the kernel's meanwhile.
+  // Meanwhile only the kernel held the mount.
   expect(readFileSync(join(merged, 'written'), 'utf8')).toBe('before');
   writeFileSync(join(merged, 'written'), 'after');
   const listed = JSON.parse((await second.send('GET', '/containers/json?all=1')).text) as {
@@ -74,7 +74,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(mountsBelow(directory)).toEqual([]);
   expect((await second.send('DELETE', '/containers/build')).status).toBe(204);
 
-  // What was half there before can be loaded now.
+  // The image whose load was killed can be loaded now.
   expect((await second.send('POST', '/images/load?quiet=1', LARGE)).text).toContain(
     'Loaded image: t/large:1',
   );
@@ -82,7 +82,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(readdirSync(directory)).toEqual(['root']);
 });
 
-it('gives back the mounts of operations that died, and leaves those of users', async () => {
+it('unmounts the mounts of operations that died, and leaves those of users', async () => {
   const first = await start();
   const cli = new LayerstackCli(first.root);
   expect((await first.send('POST', '/images/load', LARGE)).status).toBe(200);
@@ -106,7 +106,7 @@ it('gives back the mounts of operations that died, and leaves those of users', a
   await second.stop();
 });
 
-it('may die again and again: every life is clean', async () => {
+it('may be killed again and again: every start cleans up', async () => {
   let clean: readonly string[] | undefined;
   for (let life = 0; life < 4; life++) {
     const service = await start();

@@ -1,6 +1,7 @@
 /**
- * Thousands of mixed requests, many at once, some by clients that vanish or send nonsense, from a seed. When all is taken away
- * again, the service has what it had before: no descriptor, mount, lock, directory or memory more.
+ * Thousands of mixed requests, many at once, some by clients that vanish or send garbage, from a seed. When
+ * everything is removed again, the service has no more descriptors, mounts, locks, directories or memory than
+ * before.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { request } from 'node:http';
@@ -17,7 +18,7 @@ import { tar } from '../support/tar.ts';
 const SEED = Number(process.env['LAYERSTACK_SOAK_SEED'] ?? 20_240_229);
 const REQUESTS = Number(process.env['LAYERSTACK_SOAK_REQUESTS'] ?? 3000);
 const AT_ONCE = 12;
-/** Compiled code, caches and histograms are there after so many. */
+/** After this many requests, code is compiled, and caches and histograms exist. */
 const WARM = Math.min(1000, REQUESTS / 2);
 const GARBAGE = fileURLToPath(new URL('../fixtures/collect-garbage.mjs', import.meta.url));
 
@@ -50,7 +51,7 @@ const container = (pick: Pick): string => `box-${pick(6)}`;
 const own = '/layerstack/v1/containers';
 const json = { 'Content-Type': 'application/json' };
 
-/** A client that is gone before it has its answer, or before it has sent its request. */
+/** A client that disconnects before it has its answer, or before it has sent its request. */
 async function vanish(
   service: ServiceProcess,
   path: string,
@@ -146,7 +147,7 @@ async function soak(service: ServiceProcess, pick: Pick, count: number): Promise
   return statuses;
 }
 
-/** Takes away all that was made, as a user would. */
+/** Removes everything that was made, as a user would. */
 async function clear(service: ServiceProcess): Promise<void> {
   for (let number = 0; number < 6; number++) {
     await service.send('POST', `${own}/box-${number}/unmount`, Buffer.from('{"Force":true}'), json);
@@ -169,7 +170,7 @@ async function clear(service: ServiceProcess): Promise<void> {
   await expect.poll(left, { timeout: 30_000 }).toEqual(['l']);
 }
 
-/** What is open, but for what the event loop and one connection or other of ours need. */
+/** Returns the open descriptors, without those of the event loop and of our own connections. */
 function openFiles(service: ServiceProcess): string[] {
   const directory = `/proc/${service.pid}/fd`;
   return readdirSync(directory).flatMap((fd) => {
@@ -210,7 +211,7 @@ it(`${REQUESTS} requests of seed ${SEED} leave nothing behind`, { timeout: 900_0
   const before = { files: openFiles(service), descriptors: service.descriptors(), heap: await heap(service) };
   const statuses = await soak(service, pick, REQUESTS - WARM);
   await clear(service);
-  // Enough of everything has happened for the rest to mean something.
+  // Enough requests of each kind ran for a meaningful result.
   for (const status of [200, 201, 204, 400, 404, 409, 501])
     expect([status, (statuses.get(status) ?? 0) > 0]).toEqual([status, true]);
 

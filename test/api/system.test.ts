@@ -1,4 +1,4 @@
-/** What the service says about itself, and its events, over a socket. */
+/** The service's information about itself, and its events, over a socket. */
 import { once } from 'node:events';
 import { symlinkSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
@@ -30,7 +30,7 @@ const filters = (value: unknown): string => `filters=${encodeURIComponent(JSON.s
 type Json = Record<string, unknown>;
 
 describe('version', () => {
-  it('says what docker version shows', async () => {
+  it('has the fields that docker version shows', async () => {
     const document = (await service.get('/version')).json<Json>();
     expect(document).toMatchObject({
       Platform: { Name: 'layerstack' },
@@ -50,7 +50,7 @@ describe('version', () => {
 });
 
 describe('info', () => {
-  it('says what docker info shows', async () => {
+  it('has the fields that docker info shows', async () => {
     await service.store.containers.create('base:1', { name: 'idle' });
     await service.store.containers.create('base:1', { name: 'held' });
     const mount = await service.store.containers.mount('held');
@@ -79,7 +79,7 @@ describe('info', () => {
 });
 
 describe('system/df', () => {
-  it('counts images, containers, and nothing of what is never there', async () => {
+  it('counts images and containers, and has empty volumes and build cache', async () => {
     const { id } = await service.store.containers.create('app:1', { name: 'used' });
     await service.store.containers.putArchive(
       'used',
@@ -102,7 +102,7 @@ describe('system/df', () => {
     await service.store.containers.remove('used');
   });
 
-  it('gives the kinds that are asked for', async () => {
+  it('has the requested types', async () => {
     expect(Object.keys((await service.get('/system/df?type=image')).json<Json>())).toEqual([
       'LayersSize',
       'Images',
@@ -115,7 +115,7 @@ describe('system/df', () => {
   });
 });
 
-describe('what is never there', () => {
+describe('objects that a store never has', () => {
   it.each([
     ['/volumes', { Volumes: [], Warnings: [] }],
     ['/plugins', []],
@@ -128,7 +128,7 @@ describe('what is never there', () => {
     ['/networks/prune', { NetworksDeleted: null }],
     ['/volumes/prune', { VolumesDeleted: [], SpaceReclaimed: 0 }],
     ['/build/prune', { CachesDeleted: null, SpaceReclaimed: 0 }],
-  ])('%s has nothing to do, and docker system prune goes on to the images', async (path, value) => {
+  ])('%s succeeds, so that docker system prune continues with the images', async (path, value) => {
     const answer = await service.post(path);
     expect([answer.status, answer.json()]).toEqual([200, value]);
   });
@@ -144,7 +144,7 @@ describe('what is never there', () => {
     '/secrets/create',
     '/containers/x/update',
     '/build',
-  ])('%s says what layerstack is for', async (path) => {
+  ])('%s is refused with the purpose of layerstack', async (path) => {
     const answer = await service.post(path);
     expect(answer.status).toBe(501);
     expect(message(answer)).toMatch(
@@ -154,7 +154,7 @@ describe('what is never there', () => {
 });
 
 describe('/layerstack/v1/fsck', () => {
-  it('tells findings as JSON lines, and at the end how many are wrong', async () => {
+  it('sends findings as JSON lines, and at the end the number of problems', async () => {
     const fsck = async (json?: unknown): Promise<Json[]> => {
       const answer = await service.post('/layerstack/v1/fsck', json === undefined ? {} : { json });
       expect([answer.status, answer.headers['content-type']]).toEqual([200, 'application/json']);
@@ -259,7 +259,7 @@ describe('events', () => {
     ]);
   });
 
-  it('come while they happen, and fit the filters', async () => {
+  it('come while they happen, and match the filters', async () => {
     const events = await service.open(
       'GET',
       `/events?${filters({ type: { container: true }, event: ['create'] })}`,
@@ -290,7 +290,7 @@ describe('events', () => {
     expect(Date.now() - started).toBeGreaterThanOrEqual(290);
   });
 
-  it('have nanoseconds that a client can ask from', async () => {
+  it('have nanoseconds from which a client can continue', async () => {
     await service.store.images.tag('base:1', 'a1:1');
     await service.store.images.tag('base:1', 'a2:1');
     await sleep(5);
@@ -312,7 +312,7 @@ describe('events', () => {
     expect(message(answer)).toMatch(words);
   });
 
-  it('take dates', async () => {
+  it('accept dates', async () => {
     const since = new Date(Date.now() - 3_600_000).toISOString();
     expect((await past(`since=${since}`)).length).toBeGreaterThan(3);
     expect(await past(`since=${new Date().toISOString()}`)).toEqual([]);

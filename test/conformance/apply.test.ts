@@ -1,6 +1,7 @@
 /**
- * dockerd as the oracle for the tar engine: it loads the same layers, and its directory and tar-split must equal ours
- * in all but what is deliberately ours (trusted.overlay.* dropped, raw carriage of what dockerd could not save).
+ * dockerd as the oracle for the tar engine: it loads the same layers, and its directory and tar-split must
+ * equal ours except for deliberate differences (trusted.overlay.* is dropped; content that dockerd could not
+ * save is carried raw).
  */
 import { createHash } from 'node:crypto';
 import { lstatSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
@@ -30,7 +31,7 @@ afterAll(async () => {
   await dropScratch(home);
 });
 
-/** Loads a one-layer image of `layer` into dockerd; its directory and tar-split. */
+/** Loads a one-layer image of `layer` into dockerd. Returns its directory and tar-split. */
 async function loadWithDocker(layer: Uint8Array): Promise<{ diff: string; split: SplitEntry[] }> {
   const diffId = sha256(layer);
   const config = JSON.stringify({
@@ -69,7 +70,10 @@ async function xattrs(path: string): Promise<Record<string, string>> {
   return values;
 }
 
-/** Every entry below `root` with all that a layer can say about it. Times of `untimed` entries are left out. */
+/**
+ * Returns every entry below `root` with all facts that a layer records. Times of `untimed` entries are left
+ * out.
+ */
 async function tree(root: string, untimed: readonly string[]): Promise<Record<string, unknown>> {
   const entries: Record<string, unknown> = {};
   const inodes = new Map<bigint, string>();

@@ -1,5 +1,6 @@
 /**
- * Input that is wrong, on media that fail, for users who may not: one clear line with a code, exit 1, and the store as it was.
+ * Invalid input, failing media, users without rights: one clear line with a code, exit 1, and an unchanged
+ * store.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,14 +29,14 @@ function expectRefusal(ran: Ran, code: string, mentions: RegExp, stdout = ''): v
   expect([ran.status, ran.stdout]).toEqual([1, stdout]);
 }
 
-/** An archive of two layers with something wrong about it. */
+/** An archive of two layers with a fault. */
 const spoiled = (spoil: (parts: ArchiveParts) => void): Buffer => {
   const parts = archiveParts({ layers: [lower, upper], tags: ['bad/image:1'] });
   spoil(parts);
   return packArchive(parts);
 };
 
-/** An archive whose config is another; its name promises no digest. */
+/** An archive with another config, whose name announces no digest. */
 const withConfig = (change: (config: string) => string): Buffer =>
   spoiled(({ config, manifest }) => {
     manifest.Config = config.name = 'config.json';
@@ -60,7 +61,7 @@ function withOneByteChanged(bytes: Buffer, offset: number): Buffer {
 const good = spoiled(() => undefined);
 const climbing = tar([{ name: 'a/../../../etc/cron.d/evil', content: 'x' }]);
 
-/** What is wrong, the code, what the line has to mention, and the archive. */
+/** The fault, the code, a pattern for the line, and the archive. */
 const ARCHIVES: readonly (readonly [string, string, RegExp, Uint8Array])[] = [
   ['an archive that ends within a layer', 'ERR_ARCHIVE_TRUNCATED', /./, good.subarray(0, 60_000)],
   [
@@ -139,7 +140,7 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, Uint8Array])[] = [
     withManifest((manifest) => (manifest.Config = '../config.json')),
   ],
   [
-    'a name that is no reference',
+    'a name that is not a reference',
     'ERR_REFERENCE_INVALID',
     /Bad Name/,
     withManifest((manifest) => (manifest.RepoTags = ['good/name:1', 'Bad Name:1'])),
@@ -162,12 +163,17 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, Uint8Array])[] = [
     /bzip2/,
     withUpper(Buffer.from('BZh91AY&SY\x17\x72\x45\x38', 'latin1')),
   ],
-  ['bytes that are no archive', 'ERR_ARCHIVE_INVALID', /./, Buffer.from('no archive at all\n'.repeat(100))],
+  [
+    'bytes that are not an archive',
+    'ERR_ARCHIVE_INVALID',
+    /./,
+    Buffer.from('no archive at all\n'.repeat(100)),
+  ],
   ['no bytes', 'ERR_ARCHIVE_(INVALID|TRUNCATED)', /./, Buffer.alloc(0)],
   ['a tar without a manifest', 'ERR_ARCHIVE_INVALID', /manifest/, tar([{ name: 'x', content: 'x' }])],
 ];
 
-describe('input that is wrong', () => {
+describe('invalid input', () => {
   let scratch: string;
   let layerstack: LayerstackCli;
   let before: Tree;
@@ -205,7 +211,7 @@ describe('input that is wrong', () => {
   test('10 GB of zeros in a gzip of 10 MB', async () => {
     const archive = join(scratch, 'bomb.tar');
     const zeros = gzipSync(Buffer.alloc(100_000_000)); // members of one gzip stream follow each other
-    // Its digest is a wrong one, but the bound has to come first.
+    // Its digest is wrong too, but the bound must be checked first.
     const header = tar([{ name: 'zeros', size: 9_999_999_488 }], { endBlocks: 0 });
     writeFileSync(archive, withUpper(Buffer.concat([gzipSync(header), ...Array<Buffer>(100).fill(zeros)])));
     const started = Date.now();
@@ -217,12 +223,12 @@ describe('input that is wrong', () => {
     expect(Date.now() - started).toBeLessThan(30_000);
   });
 
-  test('a file that is not there', async () => {
+  test('a file that does not exist', async () => {
     const ran = await layerstack.try(['load', '-i', join(scratch, 'nothing.tar')]);
     expectRefusal(ran, 'ERR_[A-Z_]+', /nothing\.tar/);
   });
 
-  test('an image, a container, an option that is not there', async () => {
+  test('an image, a container, an option that does not exist', async () => {
     expectRefusal(await layerstack.try(['inspect', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/, '[]\n');
     expectRefusal(await layerstack.try(['create', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/);
     expectRefusal(await layerstack.try(['mount', 'nobody']), 'ERR_CONTAINER_NOT_FOUND', /nobody/);
@@ -258,7 +264,8 @@ describe('input that is wrong', () => {
     expect(await storeChanges(layerstack.root, before)).not.toEqual([]);
     const id = await layerstack.run('create', 'good/image:1');
     await layerstack.run('rm', id);
-    // good/image's layer is now the parent of a container for the first time, which marks it for ever.
+    // The layer of good/image is now the parent of a container for the first time, which marks it
+    // permanently.
     const rest = (await storeChanges(layerstack.root, before)).filter(
       (line) => !line.includes('/committed:'),
     );
@@ -335,7 +342,7 @@ describe.runIf(havePeers('mkfs.ext4', 'mount'))('media that fail', () => {
   });
 });
 
-describe.runIf(havePeers('dockerd', 'docker'))('a root that somebody else holds', () => {
+describe.runIf(havePeers('dockerd', 'docker'))('a root that another program holds', () => {
   let scratch: string;
   let archive: string;
 
@@ -347,7 +354,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a root that somebody else holds'
 
   afterAll(() => dropScratch(scratch));
 
-  test('dockerd holds it: layerstack refuses to write, and reads', async () => {
+  test('dockerd holds it: layerstack refuses to write, and can read', async () => {
     const daemon = await Dockerd.start(join(scratch, 'theirs'));
     try {
       const layerstack = new LayerstackCli(daemon.root);

@@ -1,7 +1,7 @@
 /**
- * What `bundle` writes beside what dockerd hands to runc, key by key, for the same `docker create` on both, and for the same words
- * to `layerstack create`. Every difference that is
- * meant is in DIFFERENCES, with its reason, and in docs/docker-differences.md.
+ * Compares the config of `bundle` with the one that dockerd gives to runc, key by key, for the same `docker
+ * create` on both, and for the same options of `layerstack create`. Every deliberate difference is in
+ * DIFFERENCES, with its reason, and in docs/docker-differences.md.
  */
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -165,9 +165,7 @@ const SECCOMP = {
   conditional: ['socket'],
 } as const;
 
-/**
- * What differs on purpose, by the sentence that says why: what each side is without it.
- */
+/** Deliberate differences by their reason: each removes a difference from both sides. */
 const DIFFERENCES: readonly (readonly [reason: string, forget: (document: Document) => Document])[] = [
   ['hooks of dockerd make its networks', (d) => ({ ...d, hooks: undefined })],
   ['the version is of the specification that the document keeps to', (d) => ({ ...d, ociVersion: '' })],
@@ -258,7 +256,7 @@ function defaultSeccomp(d: Document): Document {
   const { seccomp } = d.linux;
   if (!seccomp) return d;
   const skipped = new Set<string>([...SECCOMP.added, ...SECCOMP.removed, ...SECCOMP.conditional]);
-  // One rule a name, whatever the groups are.
+  // One rule for each name, independent of the groups.
   const rules = seccomp.syscalls.flatMap(({ names, ...rule }) =>
     names.filter((name) => !skipped.has(name)).map((name) => JSON.stringify([name, sorted(rule)])),
   );
@@ -287,7 +285,7 @@ function sorted(value: unknown): unknown {
 
 function withoutForeign(sets: Capabilities = {}): Capabilities {
   const own = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
-  // Known to docker 20.10 whatever the process has; and not known to it.
+  // Capabilities that docker 20.10 lists even if this process lacks them, and those that it does not know.
   const missing = new Set([
     ...(own & (1n << 24n) ? [] : ['CAP_SYS_RESOURCE']),
     ...['CAP_PERFMON', 'CAP_BPF', 'CAP_CHECKPOINT_RESTORE'],
@@ -300,7 +298,7 @@ function withoutForeign(sets: Capabilities = {}): Capabilities {
   );
 }
 
-/** Of a volume dockerd says no propagation: runc has rprivate then, too. */
+/** dockerd gives no propagation for a volume; runc then uses rprivate too. */
 function withoutPlace(mount: Mount): Mount {
   const { source, options, type } = mount;
   const isOwn = type === 'bind' && /\/(?:containers|volumes|bundle)\//.test(source);
@@ -441,7 +439,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what doc
     return { document: normal(id, document), files };
   }
 
-  /** The files of names, but for the name that is the container's id. */
+  /** Returns the files of names, without the name that is the container's id. */
   function textsOf({ mounts }: Document): string[] {
     return ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'].map((destination) => {
       const source = mounts.find((mount) => mount.destination === destination)?.source ?? '';

@@ -1,4 +1,4 @@
-/** The completion scripts in the shells that they are for: what is offered where a user presses Tab. */
+/** The completion scripts in their shells: the offers when a user presses Tab. */
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,7 +12,7 @@ import { tar } from '../support/tar.ts';
 type Shell = 'bash' | 'zsh' | 'fish';
 
 let scratch: string;
-/** Where the user is. */
+/** The user's working directory. */
 let folder: string;
 let cli: LayerstackCli;
 let env: Record<string, string>;
@@ -21,7 +21,7 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const;
 const IMAGES = ['house:1', 'registry.example:5000/team/app:2'];
 const CONTAINERS = ['barn', 'box'];
 
-/** What has a shell insert all that it offers, and the command print what it was called with. */
+/** Makes a shell insert all offers, and the command print its arguments. */
 const STARTUP: Readonly<Record<'bash' | 'zsh', string>> = {
   bash: `
     bind 'set enable-bracketed-paste off'
@@ -58,7 +58,7 @@ async function offersOfFish(line: string): Promise<string[]> {
   );
 }
 
-/** They are typed on a terminal, with the key that inserts all matches behind each. */
+/** Types them on a terminal, each followed by the key that inserts all matches. */
 async function insertedBy(shell: 'bash' | 'zsh', lines: readonly string[]): Promise<string[][]> {
   const key = shell === 'bash' ? '\u001b*' : '\u0018a';
   const command = shell === 'bash' ? 'bash --noprofile --rcfile ../bashrc -i' : 'zsh -i';
@@ -72,7 +72,7 @@ async function insertedBy(shell: 'bash' | 'zsh', lines: readonly string[]): Prom
   return got.map((args, at) => words(args.slice((lines[at] ?? '').split(' ').length - 2), lines[at] ?? ''));
 }
 
-/** Without what was typed already where nothing is offered, and without the slash of directories. */
+/** Removes the typed text where nothing is offered, and the slash of directories. */
 function words(found: readonly string[], line: string): string[] {
   const typed = line.split(' ').at(-1);
   return found
@@ -106,7 +106,7 @@ describe.runIf(havePeers('bash', 'zsh', 'fish', 'script'))('completion', () => {
 
   afterAll(() => dropScratch(scratch));
 
-  /** What is typed, and what is offered for its last word. */
+  /** The typed text, and the offers for its last word. */
   const CASES: readonly (readonly [line: string, offered: readonly string[]])[] = [
     ['layerstack lo', ['load', 'login', 'logout']],
     ['layerstack help co', ['commit', 'completion', 'containers']],
@@ -160,7 +160,7 @@ describe.runIf(havePeers('bash', 'zsh', 'fish', 'script'))('completion', () => {
     expect(existsSync('/nowhere')).toBe(false);
   });
 
-  it('of bash goes on behind an equals sign, where it takes words apart', async () => {
+  it('of bash continues after an equals sign, where bash splits words', async () => {
     const [format, file, image] = await offers('bash', [
       'layerstack save --format=o',
       'layerstack load --input=sub.t',

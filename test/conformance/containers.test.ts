@@ -1,6 +1,6 @@
 /**
  * Containers between layerstack and dockerd: ours are listed, started and removed by dockerd; dockerd's are
- * listed, mounted and removed by us. One store goes to and fro.
+ * listed, mounted and removed by us. Both use one store in turn.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
   let ours: string;
   let before: string[];
 
-  /** What dockerd says while it has the store. */
+  /** The output of dockerd while it has the store. */
   async function withDockerd<T>(use: (daemon: Dockerd) => Promise<T>): Promise<T> {
     await fixture.store.close();
     const daemon = await Dockerd.start(fixture.root);
@@ -70,7 +70,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
     });
   });
 
-  it('we list, mount and bundle the container of dockerd, and respect its name', async () => {
+  it('layerstack lists, mounts and bundles the container of dockerd, and respects its name', async () => {
     const [theirs, first] = await fixture.store.containers.list();
     expect(theirs).toMatchObject({
       name: 'theirs',
@@ -90,7 +90,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
     await mount.unmount();
   });
 
-  it('each removes a container of the other, and nothing is left', async () => {
+  it('each removes a container of the other, and leaves nothing', async () => {
     await fixture.store.containers.remove('theirs');
     await withDockerd(async (daemon) => {
       expect(await daemon.docker('ps', '-aq', '--no-trunc')).toBe(ours);

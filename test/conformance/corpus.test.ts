@@ -27,14 +27,14 @@ function layerDirectory(root: string, layer: Buffer): string {
   return join(root, 'overlay2', readFileSync(layerFile(root, layer, 'cache-id'), 'utf8'), 'diff');
 }
 
-/** Times of what no member gave a time are those of the moment. */
+/** Entries without a time in a member get the current time. */
 const withoutNow = (tree: Tree) =>
   mapTree(tree, (entry) => {
     const age = Date.now() - Number(entry.mtime.slice(0, -6));
     return age > -60_000 && age < 3_600_000 ? { ...entry, mtime: 'now' } : entry;
   });
 
-/** What is left of a layer where there is nothing below it: umoci has no whiteouts, and it does use the root's entry. */
+/** Returns a layer's tree without a layer below it: umoci has no whiteouts, and it uses the root's entry. */
 const asRootFileSystem = (tree: Tree) =>
   mapTree(withoutNow(tree), (entry) => {
     if (entry.path === '.' || (entry.type === 'char' && entry.rdev === '0:0')) return undefined;
@@ -47,7 +47,7 @@ const asRootFileSystem = (tree: Tree) =>
 interface Split {
   /** The records up to the last file. */
   readonly lines: string[];
-  /** The bytes after it: how they are cut depends on how the reader got them. */
+  /** The bytes after it. Their division depends on the pieces that the reader got. */
   readonly rest: string;
 }
 
@@ -159,7 +159,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       },
     );
 
-    test('save gives every layer as it came, all images in one archive', async () => {
+    test('save writes every layer byte for byte, all images in one archive', async () => {
       expect(loaded.size).toBeGreaterThan(CASES.length * 0.9);
       const saved = join(scratch, 'ours.tar');
       await ours.run('save', '-q', '-o', saved, ...loaded.keys());
@@ -173,7 +173,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       }
     });
 
-    test('a dockerd on this root saves every layer as it came, also those that it could not have saved itself', async () => {
+    test('a dockerd on this root saves every layer byte for byte, also layers that it could not save by itself', async () => {
       const daemon = await Dockerd.start(ours.root);
       const wrong: string[] = [];
       try {

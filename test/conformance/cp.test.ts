@@ -40,7 +40,9 @@ const DESTINATIONS = [
   ],
 ];
 
-/** What is where the source is, and where the destination is: the same in the container and on the host. */
+/**
+ * The content of the source's and the destination's directories: the same in the container and on the host.
+ */
 const CONTENT: readonly TarItem[] = [
   { name: 'f', content: 'file', mode: 0o640, uid: 5, gid: 6 },
   { name: 'dir/', type: 'directory', mode: 0o750, uid: 7, gid: 8 },
@@ -57,7 +59,7 @@ const CONTENT: readonly TarItem[] = [
   { name: 'dang', type: 'symlink', linkname: 'nowhere' },
   { name: 'lout', type: 'symlink', linkname: 'none/deep' },
   { name: 'self', type: 'symlink', linkname: 'self' },
-  // Where copies collide with another kind.
+  // Destinations of another kind.
   { name: 'odd/', type: 'directory' },
   { name: 'odd/f/', type: 'directory' },
   { name: 'odd/f/in', content: 'in' },
@@ -85,15 +87,16 @@ const casesOf = (sources: readonly string[], followLink: boolean): Case[] =>
 const CASES: readonly Case[] = [...casesOf(SOURCES, false), ...casesOf(LINKS, true)];
 
 /**
- * What docker refuses on the host, because of what its client makes of a link with a `/` behind it, and does in a
- * container: the content of a directory into the directory that a link leads to (docs/docker-differences.md).
+ * Copies that docker refuses on the host, because its client resolves a link with a `/` behind it, but does
+ * in a container: the content of a directory into the directory that a link leads to
+ * (docs/docker-differences.md).
  */
 const refusedByDocker = ({ source, destination }: Case): boolean =>
   /^l?dir\/\.$/.test(source) && /^ldir\/\.?$/.test(destination);
 
 /**
- * Without times (directories that are made on the way have that of the copy), and with hard links only where both names
- * are left: an overlay counts the names of the layers below.
+ * Without times (new directories have the time of the copy), and with hard links only where both names are
+ * left, because an overlay counts the names of the layers below.
  */
 function comparable(tree: Tree): Tree {
   const names = new Map<string, number>();
@@ -163,7 +166,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     }
   }
 
-  /** Lines that say where the two disagree about success. */
+  /** Returns a line for each case in which only one of the two succeeds. */
   function disagreement(name: string, mine: string, theirs: string): string[] {
     return (mine === '') === (theirs === '')
       ? []
@@ -192,7 +195,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     expect(compareTrees(found, comparable(await dumpTree(join(exported, 'w'))))).toEqual([]);
   });
 
-  test('the content of a directory goes through a link of the host', async () => {
+  test('the content of a directory is copied through a link of the host', async () => {
     for (const [index, item] of CASES.filter(refusedByDocker).entries()) {
       const directory = join(scratch, `through-${String(index)}`);
       await must('cp', ['-a', content, directory]);
@@ -265,7 +268,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     ['./a', './b'],
     ['', 'cc:/'],
     [':a', './b'],
-  ])('the command does not take %j %j', async (from, to) => {
+  ])('the command refuses %j %j', async (from, to) => {
     expect((await new LayerstackCli(store.root).try(['cp', from, to])).status).toBe(2);
   });
 });

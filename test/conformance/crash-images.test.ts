@@ -1,6 +1,7 @@
 /**
- * Commands that change images, killed at their system calls: every reader sees the old state or the new one before any writer has
- * been there, the next writer keeps to it and leaves nothing, and so does a dockerd that comes first.
+ * Commands that change images, killed at their system calls: before the next writer every reader sees the old
+ * state or the new one; the next writer keeps that state and leaves no leftovers; and so does a dockerd that
+ * opens the root first.
  */
 import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +20,7 @@ import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-/** strace counts them in each thread: the first to make its n-th ends all. */
+/** strace counts them in each thread. The first thread that makes its n-th call ends the process. */
 const CALLS = 'renameat,renameat2,unlinkat,mkdirat';
 const MAX_CALLS = 200;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
@@ -73,7 +74,10 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
   }
 
-  /** What `images -a`, `inspect`, `history` and `containers -a` say of a store, and the manifests that images were pulled by. */
+  /**
+   * Returns the output of `images -a`, `inspect`, `history` and `containers -a`, and the manifests of pulled
+   * images.
+   */
   async function shown(root: string, readOnly: boolean): Promise<unknown> {
     const store = await Layerstack.open({ root, readOnly });
     try {
@@ -134,7 +138,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     );
   }
 
-  /** Kills the command at step 1, 1 + `stride`, ... until it is through. */
+  /** Kills the command at step 1, 1 + `stride`, ... until it ends by itself. */
   async function everyStep(start: string, words: readonly string[], stride = 2): Promise<void> {
     const root = join(scratch, 'store');
     const layers = new Set<number>();
@@ -225,7 +229,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       const seen = new Set<number>();
       for (let step = 1; step < MAX_CALLS; step++) {
         copy(empty, root);
-        // The renames: of the layer, of what is decided, and of each file to its place.
+        // The renames: of the layer, of the pending change, and of each file to its place.
         const { status } = await kill(root, 'renameat,renameat2', step, words);
         const found = await listed();
         expect(found.length, `step ${String(step)}`).toBeLessThan(2);

@@ -1,6 +1,6 @@
 /**
- * Commands that are killed at each of their changes to the store's directories, one after the other: what they worked on is
- * there as it was, or it is gone, and the next writer leaves nothing else of it.
+ * Commands that are killed at each of their changes to the store's directories, one after the other: the
+ * object is unchanged, or it is removed, and the next writer leaves nothing else of it.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,10 @@ import { run } from '../support/process.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { TestStore, IMAGE } from '../support/test-store.ts';
 
-/** Node's own start makes none of these calls. strace counts them in each thread: the first to make its n-th ends all. */
+/**
+ * Node's own start makes none of these calls. strace counts them in each thread. The first thread that makes
+ * its n-th call ends the process.
+ */
 const CALLS = 'renameat,renameat2,unlinkat';
 const MAX_CALLS = 200;
 
@@ -21,14 +24,14 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
 
   beforeEach(async () => {
     fixture = await TestStore.build();
-    await fixture.store.containers.remove(await fixture.store.containers.create(IMAGE)); // marks its layer as a parent, for good
+    await fixture.store.containers.remove(await fixture.store.containers.create(IMAGE)); // marks its layer as a parent, permanently
     await fixture.store.close();
     cli = new LayerstackCli(fixture.root);
   });
 
   afterEach(() => fixture[Symbol.asyncDispose]());
 
-  /** Runs a command that is killed at its `step`-th change; whether it got that far. */
+  /** Runs a command that is killed at its `step`-th change. Returns whether it got that far. */
   async function killed(step: number, ...words: string[]): Promise<boolean> {
     const inject = `inject=${CALLS}:signal=KILL:when=${String(step)}`;
     const ran = await run('strace', [
@@ -41,7 +44,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     return true;
   }
 
-  /** Kills the command at step 1, 2, 3, ... until it is through. */
+  /** Kills the command at step 1, 2, 3, ... until it ends by itself. */
   async function everyStep(prepare: () => Promise<string[]>, check: () => Promise<void>): Promise<void> {
     for (let step = 1; step < MAX_CALLS; step++) {
       const words = await prepare();
@@ -59,7 +62,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     throw new Error('the command never ended by itself');
   }
 
-  test('rm: the container is whole and has its name, or is gone', async () => {
+  test('rm: the container is complete and has its name, or is removed', async () => {
     const before = await dumpStore(fixture.root);
     await everyStep(
       async () => {
@@ -89,7 +92,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     );
   });
 
-  test('commit: a disk that fails while the layer is made fails it, though publishing would not hear of it', async () => {
+  test('commit: an I/O error while the layer is made fails it, though a later sync would not report the error', async () => {
     const id = await cli.run('create', '--name', 'build', IMAGE);
     const upper = fixture.at(`overlay2/${mountId(id)}/diff`);
     // Enough for a sync before the layer is complete, under strace.
@@ -109,7 +112,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
-  test('commit: the image is whole, or is not there', async () => {
+  test('commit: the image is complete, or does not exist', async () => {
     const id = await cli.run('create', '--name', 'build', IMAGE);
     writeFileSync(fixture.at(`overlay2/${mountId(id)}/diff/new`), 'content');
     const base = (await cli.inspect(IMAGE))['Id'];
@@ -124,7 +127,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
         }
         await fixture.store.images.prune();
         await fixture.store.close();
-        // The names were written, and taken back.
+        // The names were written, and removed again.
         const changes = (await storeChanges(fixture.root, before)).filter(
           (change) => !change.startsWith('image/overlay2/repositories.json: mtime'),
         );

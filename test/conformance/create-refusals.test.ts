@@ -1,6 +1,7 @@
 /**
- * What `POST /containers/create` refuses: dockerd's status and words beside layerstack's, and that what dockerd takes is taken.
- * What depends on the machine (cgroups, log drivers, runtimes) is left out.
+ * Refusals of `POST /containers/create`: dockerd's status and words compared with layerstack's. Requests that
+ * dockerd accepts are accepted too. Checks that depend on the machine (cgroups, log drivers, runtimes) are
+ * left out.
  */
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -222,7 +223,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('creating a container', () => {
     expect(ours).toEqual(theirs);
   });
 
-  test('leaves nothing of what was refused', async () => {
+  test('leaves no trace of a refused container', async () => {
     expect((await service.store.containers.list()).length).toBe(TAKEN.length);
   });
 });

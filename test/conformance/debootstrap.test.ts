@@ -27,7 +27,7 @@ async function source(): Promise<{ suite: string; mirror: string[]; env: Record<
   };
 }
 
-/** What docker's init layer has. */
+/** The names in docker's init layer. */
 const INIT = new Set([
   '.dockerenv',
   'dev/console',
@@ -58,7 +58,9 @@ describe.runIf(havePeers('debootstrap', 'dockerd', 'docker', 'tar'))('what deboo
     await dropScratch(scratch);
   });
 
-  /** Without what docker puts into every container, and the times of the directories that hold it. */
+  /**
+   * Returns a tree without the entries of docker's init layer, and without the times of their directories.
+   */
   async function treeOf(directory: string): Promise<Tree> {
     return mapTree(await dumpTree(directory), (entry) => {
       if (INIT.has(entry.path)) return undefined;
@@ -78,7 +80,7 @@ describe.runIf(havePeers('debootstrap', 'dockerd', 'docker', 'tar'))('what deboo
     expect(await must('chroot', [merged, 'dpkg', '--audit'])).toBe('');
   });
 
-  test('becomes the same image by way of a tar', async () => {
+  test('becomes the same image through a tar', async () => {
     const file = join(scratch, 'made.tar');
     await must('tar', ['-C', made, '--numeric-owner', '--format=posix', '--xattrs', '-cf', file, '.']);
     await ours.run('import', file, 'made:tar');

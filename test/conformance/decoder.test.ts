@@ -1,6 +1,7 @@
 /**
- * Documents with a field that is not quite what docker's types want, judged by dockerd and by layerstack: image configs by
- * loading them, and documents of containers by what a dockerd on the root lists and what fsck finds before.
+ * Documents with a field that does not quite fit docker's types, read by dockerd and by layerstack. Image
+ * configs are loaded. For documents of containers the test compares the list of a dockerd on the root with
+ * the findings of fsck before.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ import { havePeers } from '../support/peers.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 
-/** A place in a document and what is written there. */
+/** A place in a document, and the text that is written there. */
 type Case = readonly [place: string, literal: string];
 
 const IMAGE_CASES: readonly Case[] = [
@@ -167,7 +168,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('what dockerd decodes and what la
     }
   });
 
-  test('are the same documents of containers, and fsck names those that dockerd loses', async () => {
+  test('are the same documents of containers, and fsck names the keys that dockerd loses', async () => {
     const made = new Map<string, string>();
     for (const [index, [file, place, literal]] of CONTAINER_CASES.entries()) {
       const { id } = await store.containers.create('base:1', { name: `case${String(index)}` });

@@ -1,6 +1,6 @@
 /**
- * Images that layerstack has loaded, seen by a dockerd started on the same root, beside a dockerd that has loaded the
- * same archives itself; then what that dockerd has changed, seen by layerstack.
+ * Images that layerstack has loaded, seen by a dockerd started on the same root, beside a dockerd that has
+ * loaded the same archives itself; then the changes of that dockerd, seen by layerstack.
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -46,7 +46,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
   const both = async (...args: string[]) =>
     [await ours.docker(...args), await theirs.docker(...args)] as const;
 
-  test('load has printed what docker load prints', () => {
+  test('load prints the lines of docker load', () => {
     expect(printed.join('\n').split('\n').sort()).toEqual(
       IMAGES.map((image) => `Loaded image: ${image}`).sort(),
     );
@@ -93,7 +93,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     expect(sums[0]).toBe(sums[1]);
   });
 
-  test('docker commit, tag and rmi work, and layerstack reads what they left', async () => {
+  test('docker commit, tag and rmi work, and layerstack reads the result', async () => {
     await ours.docker(
       'run',
       '--name',
@@ -143,7 +143,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     expect([...layers.keys()]).toEqual(['.']);
   });
 
-  test('a store that dockerd has emptied takes the images again', async () => {
+  test('the images can be loaded again into a store that dockerd has emptied', async () => {
     await ours.stop();
     mkdirSync(join(scratch, 'again'));
     expect(await layerstack.run('load', '-i', fixtures().whole)).toContain('fx/whole:1');

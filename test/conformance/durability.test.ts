@@ -1,6 +1,7 @@
 /**
- * What reaches the disk before what: the system calls of one `load`, in their order. Content before layerdb, layerdb before the
- * one rename that decides on config and names, and that one, durable, before either takes its place.
+ * The order in which a `load` writes to disk, by its system calls: content before layerdb, layerdb before the
+ * one rename that decides the change, and that rename, durable, before config and names are put in their
+ * places.
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -13,7 +14,7 @@ import { fixtures } from './support/fixtures.ts';
 
 interface Call {
   readonly name: 'sync' | 'syncfs' | 'rename';
-  /** What was synced, or the new name. */
+  /** The synced path, or the new name. */
   readonly path: string;
   /** Line of the trace where it began and where it had ended. */
   readonly begin: number;
@@ -100,13 +101,13 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
   const configs = () => renamesTo(/^\/image\/overlay2\/imagedb\/content\/sha256\/[0-9a-f]{64}$/);
   const tags = () => renamesTo(/^\/image\/overlay2\/repositories\.json$/);
 
-  test('the steps come in order: layers, what is decided, names and config', () => {
+  test('the steps come in order: layers, the pending change, names and config', () => {
     expect(layers()).toHaveLength(6);
     expect(decided()).toHaveLength(1);
     expect(configs()).toHaveLength(1);
     expect(tags()).toHaveLength(1);
     expect(layers().at(-1)?.end).toBeLessThan(decided()[0]?.begin ?? 0);
-    // A name without an image is seen by nobody, an image without its names would be.
+    // Readers ignore a name without an image, but they would see an image without its names.
     expect(decided()[0]?.end).toBeLessThan(tags()[0]?.begin ?? 0);
     expect(tags()[0]?.end).toBeLessThan(configs()[0]?.begin ?? 0);
   });
@@ -116,7 +117,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
     expect(calls.filter(({ name, end }) => name === 'syncfs' && end < first)).not.toEqual([]);
   });
 
-  test('layerdb is synced after its last rename and before anything is decided', () => {
+  test('layerdb is synced after its last rename and before the change is decided', () => {
     expect(synced(join(store, 'image/overlay2/layerdb/sha256'), layers().at(-1), decided()[0])).toBe(true);
   });
 
@@ -129,7 +130,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
       ).toHaveLength(1);
   });
 
-  test('the decision is synced before anything takes its place', () => {
+  test('the decision is synced before any file is put in its place', () => {
     expect(synced(join(store, 'layerstack/changes'), decided()[0], tags()[0])).toBe(true);
   });
 

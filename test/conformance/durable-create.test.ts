@@ -1,5 +1,6 @@
 /**
- * `create` of durable containers, by its system calls: what is on disk when it resolves, and how many syncs that takes.
+ * `create` of durable containers, by its system calls: the state on disk when it resolves, and the number of
+ * syncs.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -60,7 +61,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
       return id === undefined ? [] : [{ id, at: call.begin }];
     });
 
-  /** What happened between the program's `/begin` and `/end`. */
+  /** Returns the calls between the program's `/begin` and `/end`. */
   async function traced(name: string, containers: number, how: string, ...inject: string[]): Promise<Call[]> {
     const trace = join(scratch, name);
     const program = [process.execPath, PROGRAM, ours.root, IMAGE, String(containers), how];
@@ -73,7 +74,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
   const remove = (containers: number) =>
     ours.run('rm', ...Array.from({ length: containers }, (_, index) => `c${index}`));
 
-  /** Between its content and its rename is a sync, and one between its rename and its being told. */
+  /**
+   * Checks for a sync between the content and the rename, and one between the rename and the end of the call.
+   */
   function expectDurable(calls: readonly Call[]): void {
     const syncs = calls.filter(({ text }) => /^syncfs\(.*= 0$/.test(text));
     for (const { id, at } of made(calls)) {
@@ -86,13 +89,13 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     }
   }
 
-  test('fifty at once share a few syncs, and each is on disk when it is told', async () => {
+  test('fifty at once share a few syncs, and each is on disk when its call returns', async () => {
     const calls = await traced('fifty', 50, 'together');
     expect(made(calls)).toHaveLength(50);
     expect(count(calls)).toBeGreaterThanOrEqual(2);
     expect(count(calls)).toBeLessThanOrEqual(10);
     expectDurable(calls);
-    // The last of all renames is followed by a sync before the last container is told.
+    // A sync follows the last rename before the last call ends.
     const renames = calls.filter(({ text }) => text.includes('config.v2.json'));
     expect(renames).toHaveLength(50);
     const last = Math.max(...renames.map(({ end }) => end));
@@ -100,7 +103,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     await remove(50);
   });
 
-  test('one after another each waits for its own: before its rename and behind it', async () => {
+  test('one after another each waits for its own syncs: before and after its rename', async () => {
     const calls = await traced('after', 3, 'after');
     expect(made(calls)).toHaveLength(3);
     const order = calls.flatMap(
@@ -110,7 +113,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     await remove(3);
   });
 
-  test('the name of a removed container is had again, durably', async () => {
+  test('the name of a removed container is used again, durably', async () => {
     for (const name of ['again-1', 'again-2']) {
       const calls = await traced(name, 1, 'together');
       expect(count(calls)).toBe(2);
@@ -129,7 +132,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
   test.each([
     ['before the rename', '1'],
     ['behind it', '2'],
-  ])('a sync that fails %s is told, and there is no container', async (_, when) => {
+  ])('a sync that fails %s is reported, and no container exists', async (_, when) => {
     const calls = await traced(`failed-${when}`, 1, 'together', '-e', `inject=syncfs:error=EIO:when=${when}`);
     expect(calls.some(({ text }) => text.includes('"/failed/EIO"'))).toBe(true);
     expect(made(calls)).toEqual([]);
@@ -139,7 +142,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     await remove(1);
   });
 
-  test('a sync that fails is told to all who waited for it, and to no other', async () => {
+  test('a sync that fails is reported to all calls that waited for it, and to no others', async () => {
     const calls = await traced('failed-some', 10, 'together', '-e', 'inject=syncfs:error=EIO:when=1');
     const failed = calls.filter(({ text }) => text.includes('"/failed/EIO"'));
     expect(failed.length).toBeGreaterThan(0);
@@ -149,7 +152,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     if (names.length > 0) await ours.run('rm', ...names);
   });
 
-  test('the command waits for the disk where it is asked to', async () => {
+  test('the command waits for the disk on request', async () => {
     const create = async (name: string, ...options: string[]) => {
       const trace = join(scratch, name);
       const words = ours.argv('create', ...options, '--name', name, IMAGE);

@@ -1,6 +1,6 @@
 /**
- * An entrypoint of one empty word is none: containers made of such an image, or with such an entrypoint, start in runc and in a
- * dockerd on the root.
+ * An entrypoint of one empty word counts as missing: containers made of such an image, or with such an
+ * entrypoint, start in runc and in a dockerd on the root.
  */
 import { join } from 'node:path';
 import { expect, describe, it } from 'vitest';

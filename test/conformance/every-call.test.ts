@@ -1,7 +1,7 @@
 /**
- * Commands in which a call that changes the store, or what they write, kills them or fails. After a kill the next writer leaves what
- * was there before or what the command was to do, and nothing else, and `fsck` names what is left until then. After an error the
- * exit status says which of the two it is. A call that is interrupted is made again.
+ * Commands in which a call that changes the store or their output kills them or fails. After a kill the next
+ * writer leaves the old state or the new one, and nothing else; until then `fsck` names the leftovers. After
+ * an error the exit status says which state it is. An interrupted call is repeated.
  */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { havePeers } from '../support/peers.ts';
 import { must } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 
-/** Of each command's calls so many are tried, evenly spread; all of them where somebody asks for it. */
+/** This many of each command's calls are tried, evenly spread; all of them on request. */
 const POINTS = process.env['LAYERSTACK_EVERY_CALL'] === '1' ? Infinity : 16;
 
 interface Case {
@@ -45,7 +45,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
     await using mount = await fixture.store.containers.mount('build');
     writeFileSync(join(mount.path, 'new'), 'content');
     await mount.unmount();
-    for (const name of ['build', 'other']) await (await fixture.store.containers.mount(name)).unmount(); // leaves overlayfs's own marks, once
+    for (const name of ['build', 'other']) await (await fixture.store.containers.mount(name)).unmount(); // makes overlayfs write its marks, once
     await fixture.store.close();
     template = fixture.root;
     mkdirSync(join(fixture.scratch, 'files'));
@@ -82,7 +82,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       return injector.run(args, this.directory, { at, ...(errno && { errno }) });
     }
 
-    /** What the next writer leaves, without the names that are random. */
+    /** Returns the state after the next writer, without random names. */
     async shape(): Promise<string[]> {
       await (await Layerstack.open({ root: this.root })).close();
       return this.look();
@@ -100,7 +100,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       return [...paths, ...mounts].sort();
     }
 
-    /** What `fsck` says that is wrong. */
+    /** Returns the problems that `fsck` reports. */
     async wrong(): Promise<string[]> {
       await using store = await Layerstack.open({ root: this.root, readOnly: true });
       const found: string[] = [];
@@ -148,7 +148,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
 
   const same = (a: readonly string[], b: readonly string[]): boolean => a.join('\n') === b.join('\n');
 
-  /** What is not as it was, in a form that can be read. */
+  /** Returns the changes in a readable form. */
   function difference(found: readonly string[], { before, after }: States): string {
     const from = (wanted: readonly string[]) =>
       [
@@ -158,7 +158,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
     return `from before: ${from(before)}; from after: ${from(after)}`;
   }
 
-  test('a mount call that fails is an error, and no reason to mount in another way', async () => {
+  test('a mount call that fails is an error, and layerstack does not try another mount method', async () => {
     const it = CASES['mount'] as Case;
     const { calls } = await states(it);
     const errnos: readonly Errno[] = ['EIO', 'EMFILE', 'ENOSPC', 'ENOMEM'];
@@ -184,7 +184,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       known = await states(it);
     });
 
-    test('a kill leaves the old state or the new one to whoever writes next; fsck names the rest', async () => {
+    test('a kill leaves the old state or the new one for the next writer, and fsck names the leftovers', async () => {
       const troubles: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
@@ -200,7 +200,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       expect(troubles).toEqual([]);
     });
 
-    test('after an error the exit status says whether it is done', async () => {
+    test('after an error the exit status says whether the change was made', async () => {
       const troubles: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
@@ -217,7 +217,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       expect(troubles).toEqual([]);
     });
 
-    test('a call that is interrupted is made again', async () => {
+    test('an interrupted call is repeated', async () => {
       const troubles: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);

@@ -1,4 +1,4 @@
-/** `--format` as docker's client carries it out, template by template, both on the store of one dockerd. */
+/** `--format` compared with docker's client, template by template, both on the store of one dockerd. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -162,7 +162,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
       ],
       { input },
     );
-    // Neither names of one image nor images of one second have an order in docker's list.
+    // Docker's list does not order names of one image, or images of one second.
     for (const [name, content] of [
       ['host.example:5000/other/app:2', 'of app'],
       ['lib/tool:9', 'of tool'],
@@ -227,7 +227,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
 
   async function compare(ours: string[], theirs: string[]): Promise<void> {
     const [mine, dockers] = [await layerstack.try(ours), await docker.try(...theirs)];
-    // Where nothing could be inspected docker prints an empty line.
+    // If no object could be inspected, docker prints an empty line.
     const text = (ran: Ran): string => inOrder(ageless(ran.status === 0 ? ran.stdout : ran.stdout.trim()));
     expect({ failed: mine.status !== 0, text: text(mine) }).toEqual({
       failed: dockers.status !== 0,
@@ -287,7 +287,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
   });
 });
 
-/** The two programs are not asked in the same second. */
+/** The two programs do not run in the same second. */
 function ageless(text: string): string {
   return text.replace(/(?:\d+ (?:seconds?|minutes)|About a minute|Less than a second)( ago)? */g, 'AGE ');
 }
@@ -300,7 +300,7 @@ function inOrder(text: string): string {
   );
 }
 
-/** The sort of complaint: the words of Go's versions differ a little. */
+/** Returns the kind of an error: the words of Go's versions differ a little. */
 function complaint(stderr: string): string {
   const text = stderr.trim().split('\n')[0] ?? '';
   const stage = /template parsing error|failed to execute template/i.test(text)

@@ -1,4 +1,4 @@
-/** What dockerd writes is in order, and what fsck has mended dockerd can use. */
+/** fsck finds no problems in dockerd's stores, and dockerd can use a store that fsck has repaired. */
 import { readdirSync, readFileSync, readlinkSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -49,7 +49,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('fsck of a store of dockerd', () 
     expect([stopped.status, stopped.stdout, stopped.stderr]).toEqual([0, '', '']);
   });
 
-  test('what is damaged is told, with exit 1, and what is mended dockerd can use', async () => {
+  test('damage is reported with exit 1, and dockerd can use the repaired store', async () => {
     const cli = new LayerstackCli(root);
     const links = join(root, 'overlay2/l');
     for (const link of readdirSync(links)) {

@@ -1,7 +1,8 @@
 /**
- * Continuity's FSSuite, with which containerd proves its snapshotters: what a container changes comes through commit, save and load
- * as it was made. Debian has the suite as Go source (golang-github-containerd-continuity-dev). What overlayfs itself does not keep in
- * a mounted container, the links of a lower layer's file that is changed by one of its names, a bare overlay does not keep either.
+ * Continuity's FSSuite, with which containerd tests its snapshotters: the changes of a container survive
+ * commit, save and load. Debian has the suite as Go source (golang-github-containerd-continuity-dev). What
+ * overlayfs itself does not keep in a mounted container, the links of a lower layer's file that is changed by
+ * one of its names, a bare overlay does not keep either.
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -60,7 +61,7 @@ describe.runIf(havePeers('go'))("continuity's FSSuite through commit, save and l
     }
   });
 
-  /** What a test ends with, and where it fails its step. */
+  /** The outcome of a test, and the step that fails. */
   const resultOf = (way: string, name: string): string => {
     const step = /Directories not equal at (\d+)/.exec(said.get(`${way}/${name}`) ?? '')?.[1];
     return `${outcomes.get(`${way}/${name}`)}${step === undefined ? '' : ` at ${step}`}`;

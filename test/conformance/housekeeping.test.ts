@@ -1,6 +1,6 @@
 /**
- * Keeping house, by docker and by layerstack on two copies of one store, verb by verb: what is printed, what is
- * refused and in which words, and what is left on disk.
+ * The verbs that list and remove, by docker and by layerstack on two copies of one store, verb by verb: their
+ * output, their refusals, and the state on disk.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,14 +63,14 @@ function contents(root: string): unknown {
   };
 }
 
-/** The two programs are not asked in the same second. */
+/** The two programs do not run in the same second. */
 function ageless(table: string): string {
   return table
     .replace(/(?:\d+ (?:seconds?|minutes)|About a minute|Less than a second) ago +/g, 'AGE ')
     .replace(/ {2,}/g, ' ');
 }
 
-/** What an error says, without who says it. */
+/** Returns an error without the name of the program. */
 function refusal({ stderr }: Ran): string {
   return stderr.trim().replace(/^Error response from daemon: |^Error: |^layerstack: ERR_[A-Z_]+: /gm, '');
 }
@@ -102,7 +102,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
 
   async function expectSame(args: string[], dockers = args): Promise<void> {
     const { theirs, ours } = await both(args, dockers);
-    // Lists of one second, and what prune finds, have no order.
+    // Lists of one second, and the findings of prune, have no order.
     const isOrdered = args[0] === 'rmi' || args[0] === 'history';
     const lines = (text: string): string[] => ageless(text).split('\n');
     if (isOrdered) expect(lines(ours.stdout)).toEqual(lines(theirs.stdout));
@@ -145,7 +145,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     },
   );
 
-  test('inspect of an image, but for where it is', async () => {
+  test('inspect of an image, except its paths', async () => {
     for (const name of ['app:1', 'app:2', 'base:1', 'used:1']) {
       const theirs = await docker.inspect(name);
       const there = JSON.stringify(theirs).replaceAll(docker.root, layerstack.root);
@@ -153,7 +153,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     }
   });
 
-  test('inspect of a container, but for where it is', async () => {
+  test('inspect of a container, except its paths', async () => {
     const there = JSON.stringify(await docker.inspect('stopped')).replaceAll(docker.root, layerstack.root);
     expect(await layerstack.inspect('stopped')).toEqual(JSON.parse(there));
   });
@@ -177,7 +177,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     await expectSame(['rmi', 'short/one:x', 'moved']);
   });
 
-  test('rmi refuses what is in use, in the same words', async () => {
+  test('rmi refuses an image in use, in the same words', async () => {
     await expectSame(['rmi', 'used:1']);
     await expectSame(['rmi', (await idOf('used:1')).slice(7, 19)]);
     await expectSame(['rmi', await idOf('base:1')]);
@@ -189,12 +189,12 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     expect(forced.ours.status).toBe(forced.theirs.status);
   });
 
-  test('rmi goes on after a refusal', async () => {
+  test('rmi continues after a refusal', async () => {
     await expectSame(['tag', 'free:1', 'extra:1']);
     await expectSame(['rmi', 'used:1', 'extra:1']);
   });
 
-  test('rmi takes away a name, a name that stands for an image with children, an image with its parents', async () => {
+  test('rmi removes a name, the name of an image with children, and an image with its parents', async () => {
     await expectSame(['rmi', 'third/x:9']);
     await expectSame(['rmi', 'base:1']);
     await expectSame(['tag', await baseId(), 'base:1']);
@@ -202,7 +202,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     await expectSame(['rmi', '--no-prune', 'free:1']);
   });
 
-  test('prune removes what has no tag, as docker image prune', async () => {
+  test('prune removes images without a tag, as docker image prune', async () => {
     const theirs = await docker.docker('image', 'prune', '-f', '--filter', 'label=nobody');
     expect(await layerstack.run('prune', '-f', '--filter', 'label=nobody')).toBe(theirs);
     await expectSame(
@@ -212,7 +212,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     await expectSame(['prune', '-f'], ['image', 'prune', '-f']);
   });
 
-  test('prune -a removes what no container uses', async () => {
+  test('prune -a removes images that no container uses', async () => {
     await expectSame(
       ['prune', '-f', '-a', '--filter', 'label!=team'],
       ['image', 'prune', '-fa', '--filter', 'label!=team'],
@@ -220,7 +220,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
     await expectSame(['prune', '-f', '-a'], ['image', 'prune', '-f', '-a']);
   });
 
-  test('an image in use goes by force, and its layers with the container', async () => {
+  test('force removes an image in use, and its layers are removed with the container', async () => {
     await expectSame(['rmi', '-f', 'used:1']);
     await expectSame(['rm', 'stopped']);
   });

@@ -1,6 +1,6 @@
 /**
- * The tarball that is published, as those get it who have no compiler: by each package manager, on each Node, from each kind of
- * module, in threads, bundled. docs/installing.md has the table of what is tried here.
+ * The published tarball, as users without a compiler install it: by each package manager, on each Node, from
+ * each kind of module, in threads, bundled. docs/installing.md has the table of these cases.
  */
 import { copyFileSync, cpSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -105,7 +105,7 @@ describe.runIf(peers)('the published tarball', () => {
     });
   });
 
-  it('is loaded where nothing can be written', async () => {
+  it('is loaded from a read-only directory', async () => {
     const project = projectOf('npm 11');
     const script = `
       mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 3
@@ -176,19 +176,22 @@ describe.runIf(peers)('the published tarball', () => {
       expect(await runs(node('node20'), program)).toBe(USED);
     });
 
-    it.each(['module.mjs', 'script.cjs'])('with a copy of the addon, which is named: %s', async (entry) => {
-      const directory = deployment(entry);
-      const program = await bundled(entry, directory);
-      const addon = join(directory, 'copied.node');
-      copyFileSync(join(projectOf('npm 11'), 'node_modules/layerstack', PREBUILT), addon);
-      expect(await runs(node('node22'), program, addon)).toBe(USED);
-      const env = { LAYERSTACK_ADDON: 'copied.node' };
-      const said = await must(node('node22'), [program, newStore(), archive], { cwd: directory, env });
-      expect(said.trim()).toBe(USED);
-    });
+    it.each(['module.mjs', 'script.cjs'])(
+      'with a copy of the addon, named by its path: %s',
+      async (entry) => {
+        const directory = deployment(entry);
+        const program = await bundled(entry, directory);
+        const addon = join(directory, 'copied.node');
+        copyFileSync(join(projectOf('npm 11'), 'node_modules/layerstack', PREBUILT), addon);
+        expect(await runs(node('node22'), program, addon)).toBe(USED);
+        const env = { LAYERSTACK_ADDON: 'copied.node' };
+        const said = await must(node('node22'), [program, newStore(), archive], { cwd: directory, env });
+        expect(said.trim()).toBe(USED);
+      },
+    );
   });
 
-  it('says in a bundle far from its package how the addon is built, and that is so', async () => {
+  it('says in a bundle far from its package how to build the addon, and these steps work', async () => {
     const directory = join(scratch, 'far away');
     mkdirSync(directory);
     const bundle = join(scratch, 'script.cjs by esbuild', 'app.cjs');
@@ -196,10 +199,10 @@ describe.runIf(peers)('the published tarball', () => {
     copyFileSync(bundle, program);
     const start = [program, newStore(), archive];
     const failed = await run(process.execPath, start, { cwd: directory });
-    const said = /Build it with `(.*?)` .*? say LAYERSTACK_ADDON=(.*?)\. LAYERSTACK/.exec(failed.stderr);
+    const said = /Build it with `(.*?)` .*? set LAYERSTACK_ADDON=(.*?)\. If the file/.exec(failed.stderr);
     const [, command = '', addon = ''] = said ?? [];
     expect(command, failed.stderr).toContain('layerstack@0.1.0');
-    // What is not published yet comes from the tarball.
+    // Packages that are not published yet come from the tarball.
     const build = command.replace(/layerstack@[\d.]+/, `'${tarball}'`);
     await must('sh', ['-c', build], { cwd: directory });
     const used = await must('sh', ['-c', `LAYERSTACK_ADDON=${addon} "$@"`, 'sh', process.execPath, ...start]);

@@ -1,5 +1,6 @@
 /**
- * What came from a real registry goes out as it came: by save and by push; and into OCI layouts that skopeo and umoci read.
+ * An image from a real registry keeps its bytes in save and push, and in OCI layouts that skopeo and umoci
+ * read.
  */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, mkdirSync, readdirSync, readFileSync } from 'node:fs';

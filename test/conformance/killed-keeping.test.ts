@@ -1,6 +1,7 @@
 /**
- * What is kept beside an image, or written beside the store, by commands that are killed at their calls: the next writer leaves no
- * compressed layer that no manifest names, no temporary file and no mount; `fsck` names what is there until then.
+ * Commands that keep data beside an image, or write outside of the store, killed at their calls: the next
+ * writer leaves no compressed layer that no manifest names, no temporary file and no mount; `fsck` names
+ * these until then.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +15,7 @@ import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { chunks, archiveOfMembers, TestStore, LAYERS } from '../support/test-store.ts';
 
-/** Of each command's calls every so-manieth is tried. */
+/** Every n-th of each command's calls is tried. */
 const STRIDE = process.env['LAYERSTACK_EVERY_CALL'] === '1' ? 1 : 5;
 const SEVERAL = 4;
 
@@ -55,7 +56,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     readonly out: string;
   }
 
-  /** Kills the command at its calls, one after the other, and looks at what it has left. */
+  /** Kills the command at its calls, one after the other, and checks its leftovers. */
   async function killed(words: (run: Run) => string[], look: (run: Run, call: string) => Promise<void>) {
     let calls = 0;
     for (let at = 0; at <= calls; at += STRIDE) {
@@ -79,7 +80,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     }
   }
 
-  /** What `fsck` says before the next writer; then that writer comes. */
+  /** Returns the findings of `fsck` before the next writer; then runs that writer. */
   async function next({ root }: Run): Promise<string[]> {
     const said: string[] = [];
     {
@@ -97,7 +98,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
 
   const entries = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
 
-  test('pull --keep-blobs: what no manifest names goes', async () => {
+  test('pull --keep-blobs: blobs that no manifest names are removed', async () => {
     let seen = 0;
     await killed(
       () => ['pull', '--keep-blobs', image],
@@ -122,7 +123,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     expect(seen).toBeGreaterThan(1);
   });
 
-  test('pull --all-platforms: the next one goes on, and leaves the layout alone', async () => {
+  test('pull --all-platforms: the next pull resumes, and leaves only the layout', async () => {
     await killed(
       ({ out }) => ['pull', '--all-platforms', out, image],
       async (run, call) => {
@@ -134,7 +135,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     );
   });
 
-  test('bundle: there is one, or the container is not mounted; no temporary file stays', async () => {
+  test('bundle: it exists, or the container is not mounted; no temporary file stays', async () => {
     await killed(
       ({ out }) => ['bundle', 'build', join(out, 'bundle')],
       async (run, call) => {

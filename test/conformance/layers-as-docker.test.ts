@@ -1,6 +1,6 @@
 /**
- * Layers that are odd or not there, loaded by dockerd and by layerstack: an entry for the layer's root, and archives that leave
- * out a layer which the store has.
+ * Odd and missing layers, loaded by dockerd and by layerstack: an entry for the layer's root, and archives
+ * that leave out a layer which the store has.
  */
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { tar } from '../support/tar.ts';
 const base = layerOf({ 'etc/base': 'base' });
 const ROOT_NAMES = ['/', '//', '/.', '/x/..', '.', './'];
 
-/** An archive whose manifest calls the layers so. */
+/** Returns an archive whose manifest names the layers like this. */
 function archive(image: TestImage, paths: readonly (string | null)[], members: readonly string[]): Buffer {
   return tar([
     { name: 'config.json', content: image.config },
@@ -48,7 +48,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker load and layerstack load'
     await dropScratch(scratch);
   });
 
-  /** Which of the two took it. */
+  /** Returns which of the two accepted it. */
   async function load(bytes: Buffer): Promise<{ ours: boolean; theirs: boolean }> {
     const ours = await store.images.load(Readable.from([bytes])).then(
       () => true,
@@ -85,7 +85,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker load and layerstack load'
     expect(await load(archive(image, ['l.tar'], ['l.tar']))).toEqual({ ours: false, theirs: false });
   });
 
-  test('take an archive without a layer that they have, and only then', async () => {
+  test('accept an archive without a layer only if they have the layer', async () => {
     const cases: (readonly [paths: (string | null)[], members: string[]])[] = [
       [['', 'top'], ['top']],
       [[null, 'top'], ['top']],
@@ -98,7 +98,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker load and layerstack load'
     await load(archive(imageOf([base], { tags: ['base:1'] }), ['base'], ['base']));
     for (const [index, [paths, members]] of cases.entries())
       expect(await load(archive(child(index), paths, members))).toEqual({ ours: true, theirs: true });
-    // All of it is there by now.
+    // The store has all layers now.
     expect(await load(archive(child(0), ['', ''], []))).toEqual({ ours: true, theirs: true });
   });
 });

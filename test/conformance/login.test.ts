@@ -61,7 +61,7 @@ const login = (host: string, user: string, password: string) =>
 const open = (repository: string, credentials?: CredentialSource): RepositoryClient =>
   openRepository(repository, { settings: defaultSettings('none'), credentials, log: defaultLogger });
 
-/** What this user's own files say. */
+/** Returns the content of this user's own files. */
 const ours = () => new DockerConfig(env);
 
 /** Puts the image of the test into a registry. */
@@ -71,7 +71,7 @@ const seed = (host: string, name = 'team/app:1', user = `bob:${USERS.bob}`) =>
     ...[`oci:${join(scratch, 'image')}:1`, `docker://${host}/${name}`],
   ]);
 
-/** Whether skopeo and podman are let in with the same files. */
+/** Returns whether skopeo and podman can log in with the same files. */
 async function peersMay(host: string, user: string | undefined): Promise<void> {
   const skopeo = await run('skopeo', ['inspect', ...PLAIN, `docker://${host}/team/app:1`], {
     env,
@@ -90,7 +90,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
   });
   afterAll(() => registry.stop());
 
-  it("logs in, with docker's words, and others are let in too", async () => {
+  it("logs in, with docker's words, and the login works for other programs", async () => {
     await peersMay(registry.host, undefined);
     const ran = await login(registry.host, 'bob', USERS.bob);
     expect(ran.stdout).toBe('Login Succeeded\n');
@@ -112,7 +112,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(again.stdout).toBe('Login Succeeded\n');
   });
 
-  it('is in although the sync of its directory fails behind it, and out as well', async () => {
+  it('succeeds although the sync of the directory fails after it, and so does logout', async () => {
     const faulty = (...args: string[]) =>
       run(
         'strace',
@@ -144,7 +144,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     ]);
   });
 
-  it('with a wrong password fails, and keeps what there was', async () => {
+  it('with a wrong password fails, and keeps the stored login', async () => {
     await login(registry.host, 'bob', USERS.bob);
     const before = readFileSync(configPath(), 'utf8');
     const ran = await login(registry.host, 'bob', 'hunter2');
@@ -155,7 +155,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(readFileSync(configPath(), 'utf8')).toBe(before);
   });
 
-  it('a wrong login that is kept is told, not asked for, without a terminal', async () => {
+  it('without a terminal a stored wrong login is reported, and no other is asked for', async () => {
     const auth = Buffer.from('bob:hunter2').toString('base64');
     mkdirSync(join(home, '.docker'));
     writeFileSync(configPath(), JSON.stringify({ auths: { [registry.host]: { auth } } }));
@@ -185,7 +185,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     }
   });
 
-  it('logs out, for all', async () => {
+  it('logs out, also for other programs', async () => {
     await login(registry.host, 'bob', USERS.bob);
     expect((await cli('logout', registry.host)).stdout).toBe(
       `Removing login credentials for ${registry.host}\n`,
@@ -199,7 +199,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(error.message).toMatch(/asks for a user name and password: log in \(layerstack login localhost/);
   });
 
-  it.each(['podman', 'skopeo'])('reads what %s has written, in either file', async (program) => {
+  it.each(['podman', 'skopeo'])('reads logins that %s has written, in both files', async (program) => {
     const files = [configPath(), join(env['XDG_RUNTIME_DIR'] ?? '', 'containers/auth.json')];
     for (const file of files) {
       rmSync(configPath(), { force: true });
@@ -230,7 +230,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
 
 const tokenPeers = havePeers('docker-registry', 'openssl', 'skopeo');
 
-/** A registry whose token server is set up so, with the test's image in it. */
+/** A registry with these settings of its token server, with the test's image in it. */
 async function withTokens(options: TokenServerOptions) {
   const tokens = await TokenServer.start({ users: USERS, ...options });
   const registry = await Registry.start({ token: tokens.registryOptions });
@@ -312,7 +312,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     expect(error.message).not.toMatch(/refresh-/);
   });
 
-  it('one token server answers POST only: the password is posted', async () => {
+  it('the password is posted to a token server that answers POST only', async () => {
     site = await withTokens({});
     await site.stop();
     const tokens = await TokenServer.start({ users: USERS, postOnly: true });
@@ -326,7 +326,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     ]);
   });
 
-  it('identity tokens that are good once are followed', async () => {
+  it('identity tokens that are valid once are replaced by their successors', async () => {
     site = await withTokens({ rotate: true, acceptedSeconds: 1 });
     const { registry, tokens } = site;
     await login(registry.host, 'bob', USERS.bob);
@@ -340,7 +340,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
   });
 
   it('tokens that expire in the middle of a pull are fetched anew', async () => {
-    // The server says an hour, the registry takes them for two seconds: nothing but its 401 tells.
+    // The server announces an hour, but the registry accepts tokens for two seconds: only its 401 shows it.
     site = await withTokens({ acceptedSeconds: 2, announcedSeconds: 3600 });
     const { registry, tokens } = site;
     await using client = open(`${registry.host}/team/app`, bob(registry.host));
@@ -401,7 +401,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     expect(await client.hasBlob(layer.digest)).toBe(layer.size);
   });
 
-  it('who has no right is told so, as whom, and by name', async () => {
+  it('a user without the right gets an error that names the user and the repository', async () => {
     site = await withTokens({
       grants: (user, _type, name) =>
         user === 'bob' ? ['pull', 'push', 'delete'] : name === 'public/app' ? ['pull'] : [],
@@ -433,7 +433,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'openssl', 'dockerd', 'd
     });
     afterAll(() => daemon.stop());
 
-    it('a login of ours is docker’s, and the other way round', async () => {
+    it('docker uses a login of layerstack, and layerstack one of docker', async () => {
       const tokens = await TokenServer.start({ users: USERS });
       const withToken = await Registry.start({ token: tokens.registryOptions });
       const withPassword = await Registry.start({ users: USERS });

@@ -1,4 +1,4 @@
-/** The manual pages: what mandoc says of them, and that they say what the commands declare. */
+/** The manual pages: the verdict of mandoc, and their agreement with the declarations of the commands. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,12 +13,12 @@ const HOME = fileURLToPath(new URL('../../', import.meta.url));
 const PAGES = join(HOME, 'dist/man');
 
 const expected = ['layerstack.1', ...Object.keys(VERBS).map((verb) => `layerstack-${verb}.1`)].sort();
-/** The page as it is read, without bold and underlined letters. */
+/** Returns the page as text, without bold and underlined letters. */
 const read = async (name: string): Promise<string> =>
   (await must('mandoc', ['-T', 'utf8', '-O', 'width=500', join(PAGES, name)])).replace(/.[\b]/g, '');
 
 describe.runIf(havePeers('mandoc'))('the manual pages', () => {
-  it('are one for the program and one for each verb, in the package too', () => {
+  it('exist for the program and for each verb, also in the package', () => {
     expect(readdirSync(PAGES).sort()).toEqual(expected);
     const { man } = JSON.parse(readFileSync(join(HOME, 'package.json'), 'utf8')) as { man: string[] };
     expect(man).toEqual(expected.map((name) => `dist/man/${name}`));
@@ -59,7 +59,7 @@ describe.runIf(havePeers('mandoc'))('the manual pages', () => {
     for (const alias of Object.keys(ALIASES)) expect(text).toContain(`(also: ${alias})`);
   });
 
-  it('takes no text for a request, and dates them as it is told', async () => {
+  it('escape all text, and have the requested date', async () => {
     const pages = await manPages({ version: '1.2.3-rc.1', date: '2001-02-03' });
     expect([...pages.keys()].sort()).toEqual(expected);
     for (const [name, text] of pages) {

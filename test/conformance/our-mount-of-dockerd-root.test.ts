@@ -1,6 +1,6 @@
 /**
- * A root that dockerd has filled, opened by layerstack: beside the running daemon for reading, and after its end for
- * creating and mounting containers, whose trees must be what dockerd shows in its own containers.
+ * A root that dockerd has filled, opened by layerstack: beside the running daemon for reading, and after its
+ * end for creating and mounting containers, whose trees must equal those of dockerd's own containers.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,14 +26,14 @@ const INIT_PATHS = new Set(
 /** Images of the same second have no order. */
 const sorted = (lines: string) => lines.split('\n').sort();
 
-/** The mount point of the image's volume is there in a container that has run, and only there. */
+/** The mount point of the image's volume exists only in a container that has run. */
 const comparable = (tree: Tree) =>
   mapTree(tree, (entry) => {
     if (entry.path === 'srv/volume') return undefined;
     return INIT_PATHS.has(entry.path) ? { ...entry, mtime: '' } : entry;
   });
 
-/** What an exported tar carries: whole seconds, and no xattr but capabilities. */
+/** The facts in an exported tar: whole seconds, and no xattrs except capabilities. */
 const exported = (tree: Tree) =>
   mapTree(comparable(tree), (entry) => ({ ...entry, mtime: entry.mtime.slice(0, -9) }));
 
@@ -102,14 +102,14 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a root that dockerd has 
     expect(compareTrees(comparable(tree), reference)).toEqual([]);
     expect(compareTrees(exported(tree), archive)).toEqual([]);
     expect(mountsBelow(root)).toEqual([]);
-    // A layer that got its first container is marked as committed for ever; nothing else may remain.
+    // A layer that got its first container is marked as committed permanently; nothing else may remain.
     const rest = (await storeChanges(root, before)).filter(
       (line) => !/^overlay2\/[0-9a-f]{64}\/committed:/.test(line),
     );
     expect(rest).toEqual([]);
   });
 
-  test('dockerd goes on with the root as if nothing had been', async () => {
+  test('dockerd uses the root afterwards without a difference', async () => {
     const daemon = await Dockerd.start(root);
     try {
       expect(sorted(await daemon.docker('images', '-aq', '--no-trunc'))).toEqual(sorted(listed));

@@ -59,7 +59,7 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
 
   afterAll(() => dropScratch(scratch));
 
-  /** Loads into a store of its own, and gives the ids and references that `images` then lists. */
+  /** Loads into a store of its own, and returns the ids and references that `images` then lists. */
   async function load(source: string): Promise<{ id: string; printed: string; root: LayerstackCli }> {
     const root = new LayerstackCli(makeRoot());
     const printed = await root.run('load', '-i', source);
@@ -70,7 +70,7 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
     return { id, printed, root };
   }
 
-  /** Whoever made the layers: they leave as they came, bit for bit, and so does the image. */
+  /** Checks that save writes the layers and the image byte for byte as they were loaded. */
   async function expectExactSave(root: LayerstackCli, id: string): Promise<void> {
     const folder = makeRoot();
     mkdirSync(folder);
@@ -182,7 +182,7 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
     expect((await load(zstd)).id).toBe(imageOfLayout(zstd));
   });
 
-  test('an image that umoci has changed, and the tree that umoci unpacks of it', async () => {
+  test('an image that umoci has changed, and the tree that umoci unpacks from it', async () => {
     const layout = join(scratch, 'umoci');
     await skopeo(`docker-archive:${fixtures().whole}:fx/whole:1`, `oci:${layout}:it`);
     await must('umoci', ['config', '--image', `${layout}:it`, '--config.env', 'MADE_BY=umoci']);
@@ -203,7 +203,10 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
   });
 });
 
-/** A tree without what a container's creation puts into it, and without the root's own metadata, which umoci keeps. */
+/**
+ * Returns a tree without the entries of the init layer, and without the root's own metadata, which umoci
+ * keeps.
+ */
 function asImage(tree: Tree): Tree {
   return mapTree(tree, (entry) => {
     if (/^(\.|\.dockerenv|dev(\/.*)?|proc|sys|etc\/(hosts|hostname|resolv\.conf|mtab))$/.test(entry.path))

@@ -1,4 +1,4 @@
-/** The prebuilt addons: what they ask of the machine that they come to, and that the one for the other processor works. */
+/** The prebuilt addons: their requirements, and a test of the addon for the other processor. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,7 +14,10 @@ const FLOOR = [2, 28];
 /** Of Debian's cross compiler. */
 const SYSROOT = '/usr/aarch64-linux-gnu/lib';
 
-/** What an addon takes from other libraries, as readelf lists it: names, with a version where they have one. */
+/**
+ * Returns the symbols that an addon takes from other libraries, as readelf lists them: names, with their
+ * versions.
+ */
 async function taken(addon: string): Promise<{ name: string; version: string; weak: boolean }[]> {
   const table = await must('readelf', ['--dyn-syms', '--wide', addon]);
   const rows = table.matchAll(/ (GLOBAL|WEAK) +DEFAULT +UND (\S+?)(?:@(\S+))?(?: \(\d+\))?$/gm);
@@ -50,7 +53,7 @@ describe.runIf(peers)('a prebuilt addon', () => {
   describe.each(['x64', 'arm64'])('for %s', (arch) => {
     const addon = join(HOME, `prebuilds/linux-${arch}/layerstack.glibc.node`);
 
-    it('asks for glibc 2.28, as RHEL 8 has it, and for nothing of a C++ library', async () => {
+    it('needs glibc 2.28, which RHEL 8 has, and no C++ library', async () => {
       const names = await taken(addon);
       expect(names.length).toBeGreaterThan(100);
       const versions = names.filter(({ version }) => version !== '');
@@ -73,7 +76,7 @@ describe.runIf(peers)('a prebuilt addon', () => {
     });
   });
 
-  it('would be seen to ask for more', async () => {
+  it('is checked by a test that detects a newer glibc', async () => {
     const library = (await must('gcc', ['-print-file-name=libstdc++.so.6'])).trim();
     const versions = (await taken(library))
       .map(({ version }) => version)

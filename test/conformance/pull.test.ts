@@ -1,5 +1,6 @@
 /**
- * pull from a real registry: what docker, podman and skopeo have pushed there, against what dockerd makes of it.
+ * pull from a real registry: images that docker, podman and skopeo have pushed, compared with a pull by
+ * dockerd.
  */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -25,7 +26,7 @@ interface Manifest {
 describe.runIf(havePeers(...NEEDED))('pull', () => {
   let scratch: string;
   let registry: Registry;
-  /** podman pushes no zstd where it knows of a gzip blob of the same layer. */
+  /** podman does not push zstd if it knows a gzip blob of the same layer. */
   let zstdRegistry: Registry;
   /** The data-root of a dockerd that has pulled what docker pushed. */
   let theirs: string;
@@ -104,7 +105,7 @@ describe.runIf(havePeers(...NEEDED))('pull', () => {
     ['podman-oci', /oci\..*manifest/, /tar\+gzip$/],
     ['skopeo-oci', /oci\..*manifest/, /tar\+gzip$/],
     ['zstd', /oci\..*manifest/, /tar\+zstd$/],
-  ])('what %s has pushed is the same image, file by file', async (tag, manifestType, layerType) => {
+  ])('an image that %s has pushed is the same, file by file', async (tag, manifestType, layerType) => {
     const manifest = await raw(tag);
     expect(manifest.mediaType ?? 'oci..manifest').toMatch(manifestType);
     for (const layer of manifest.layers ?? []) expect(layer.mediaType).toMatch(layerType);
@@ -114,7 +115,7 @@ describe.runIf(havePeers(...NEEDED))('pull', () => {
     expect(await layerDifferences(ours.root, theirs)).toEqual([]);
   });
 
-  test('an index gives the image of this machine, under the digest of the index', async () => {
+  test('an index yields the image of this machine, under the digest of the index', async () => {
     const index = await raw('index');
     expect(index.manifests).toHaveLength(1);
     const ours = store('index');
@@ -137,7 +138,7 @@ describe.runIf(havePeers(...NEEDED))('pull', () => {
     expect(compareTrees(mine, other)).toEqual([]);
   });
 
-  test('dockerd goes on with it: names, digests, layers that it need not pull', async () => {
+  test('dockerd uses the store: names, digests, and layers that it need not pull', async () => {
     const ours = store('theirs-now');
     await ours.run('pull', `${name}:docker`);
     const listed = await ours.run('images', '--digests', '--no-trunc');
@@ -153,7 +154,7 @@ describe.runIf(havePeers(...NEEDED))('pull', () => {
     }
   });
 
-  test('and the other way round: what dockerd has pulled is there', async () => {
+  test('layerstack uses what dockerd has pulled', async () => {
     const root = join(scratch, 'back');
     const daemon = await Dockerd.start(root);
     try {

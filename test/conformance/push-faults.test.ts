@@ -1,4 +1,4 @@
-/** Pushes to distribution's registry through networks that break, and pushes that are given up. */
+/** Pushes to distribution's registry through networks that break, and aborted pushes. */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,7 +55,7 @@ describe.runIf(havePeers('docker-registry'))('push through a bad network', () =>
     return { from, client: open(repository), name };
   }
 
-  /** What the registry's own files say of the image. */
+  /** Returns the registry's own files of the image. */
   function expectPushed(name: string, digest: Digest): void {
     const link = join(path(name), '_manifests/tags/1/current/link');
     expect(readFileSync(link, 'utf8')).toBe(digest);
@@ -92,7 +92,7 @@ describe.runIf(havePeers('docker-registry'))('push through a bad network', () =>
   }
 
   test.each([0, 1, 65_537, 2_000_000])(
-    'an upload that is cut after %i bytes is gone on with',
+    'an upload that is cut after %i bytes is resumed',
     async (afterBytes) => {
       let cuts = 2;
       await pushThrough((request) =>
@@ -109,11 +109,11 @@ describe.runIf(havePeers('docker-registry'))('push through a bad network', () =>
     expect(lost).toBeGreaterThan(1);
   });
 
-  test('whatever a network does, at random', async () => {
+  test('random network faults', async () => {
     for (let seed = 0; seed < 5; seed++) await pushThrough(networkFaults(0.2));
   });
 
-  test('a registry that goes away is named, and nothing of the push is to be seen', async () => {
+  test('a registry that disappears is named, and no part of the push is visible', async () => {
     const { from, client, name } = await prepare();
     let asked = 0;
     proxy.choose = () => (++asked > 4 ? { kind: 'reset' } : undefined);

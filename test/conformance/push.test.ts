@@ -1,6 +1,6 @@
 /**
- * Pushes to distribution's registry: what docker, podman and skopeo then pull is the same image, and what is remembered of it is
- * understood by dockerd on the same root, both ways.
+ * Pushes to distribution's registry: docker, podman and skopeo then pull the same image, and layerstack and a
+ * dockerd on the same root understand each other's records of it.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -120,7 +120,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
     const content = async (root: string, chain: string): Promise<Tree> => {
       const cacheId = readFileSync(join(root, layerdb, chain, 'cache-id'), 'utf8');
       const tree = await dumpTree(join(root, 'overlay2', cacheId, 'diff'));
-      // The directory itself and whiteouts have no time in the tar: theirs is that of the extraction.
+      // The directory itself and whiteouts have no time in the tar, so they have the time of the extraction.
       const timeless = ({ path, rdev }: TreeEntry): boolean => path === '.' || rdev === '0:0';
       return mapTree(tree, (entry) => (timeless(entry) ? { ...entry, mtime: '' } : entry));
     };
@@ -192,7 +192,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
       expect(readdirSync(tree)).not.toEqual([]);
     });
 
-    test("is no larger than podman's, of a program's code", async () => {
+    test("of program code is not larger than podman's", async () => {
       // Some MiB that compress by half, as the layers of most images do.
       const root = join(scratch, `code-${encoder}`);
       mkdirSync(root);
@@ -209,7 +209,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
     });
   });
 
-  test('a tag takes manifests of either format, one after the other', async () => {
+  test('a tag can be moved between manifests of both formats', async () => {
     const name = `${registry.host}/t/either:1`;
     const types: string[] = [];
     for (const options of [[], ['--compression', 'zstd'], ['--format', 'oci'], []]) {
@@ -247,7 +247,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
     for (const tag of ['a', 'b']) expect((await manifest(`${repository}:${tag}`)).layers).not.toEqual([]);
   });
 
-  test('what dockerd has pushed from this root is known here, and the other way round', async () => {
+  test('layerstack knows the blobs that dockerd has pushed from this root, and dockerd those of layerstack', async () => {
     const root = join(scratch, 'shared');
     const mine = new LayerstackCli(root);
     await mine.run('load', '-i', fixtures().whole);
@@ -270,7 +270,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
     expect(sent(registry).slice(before)).toEqual([]);
   });
 
-  test('an image that dockerd has pushed has the same manifest when it is pushed again here', async () => {
+  test('an image that dockerd has pushed gets the same manifest from layerstack', async () => {
     const root = join(scratch, 'dockers');
     const name = `${registry.host}/dockers/x:1`;
     const daemon = await Dockerd.start(root);
@@ -301,7 +301,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
       await tokens?.stop();
     });
 
-    /** The environment of somebody who is logged in. */
+    /** The environment of a user who is logged in. */
     function as(user: keyof typeof USERS, password: string): Record<string, string> {
       const directory = join(scratch, `${kind}-${user}-${password.length}`);
       mkdirSync(directory, { recursive: true });
@@ -311,7 +311,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
       return { DOCKER_CONFIG: directory, HOME: directory };
     }
 
-    test('pushes, mounts, and remembers who has pushed as dockerd does', async () => {
+    test('pushes, mounts, and remembers the login of a push, as dockerd does', async () => {
       const root = join(scratch, `guarded-${kind}`);
       const mine = new LayerstackCli(root);
       await mine.run('load', '-i', fixtures().whole);
@@ -337,7 +337,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
       expect(remembered()).toEqual(before);
     });
 
-    test('says who is refused, and the registry has nothing', async () => {
+    test('names the refused user, and sends nothing to the registry', async () => {
       const name = `${guarded.host}/team/refused:1`;
       await ours.run('tag', 'fx/whole:1', name);
       for (const env of [as('bob', 'wrong'), { DOCKER_CONFIG: scratch, HOME: scratch }]) {

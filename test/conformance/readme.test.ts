@@ -1,6 +1,6 @@
 /**
- * Runs what the README and docs/tasks.md show: the library snippet of the README, and every shell block marked
- * `<!-- run -->`. The blocks of a page run in their order, on one archive and one store.
+ * Runs the examples of the README and docs/tasks.md: the library snippet of the README, and every shell block
+ * marked `<!-- run -->`. The blocks of a page run in their order, on one archive and one store.
  */
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -30,7 +30,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
   });
   afterAll(() => registry.stop());
 
-  it('takes blobs in each way, and gives them back from any byte on', async () => {
+  it('accepts blobs by each method, and returns them from any byte on', async () => {
     await using client = testClient(`${registry.host}/ways/all`);
     for (const [at, options] of [{}, { size: 300_000 }, { size: 300_000, monolithic: true }].entries()) {
       const bytes = bytesOf(at, 300_000);
@@ -62,7 +62,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
     expect(await to.mountBlob(digestOf('nowhere'), `${registry.host}/mount/from`)).toBe(false);
   });
 
-  it('keeps nothing of an upload that is given up before its first byte, nor of a mount that becomes one', async () => {
+  it('keeps nothing of an upload that is abandoned before its first byte, nor of a mount that becomes an upload', async () => {
     await using client = testClient(`${registry.host}/given/up`);
     const abort = new AbortController();
     const upload = client.uploadBlob(
@@ -84,7 +84,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
     );
   });
 
-  it('has manifests by tag and digest, tags, and deletes', async () => {
+  it('returns manifests by tag and digest, lists tags, and deletes', async () => {
     await using client = testClient(`${registry.host}/images/one`);
     const { digest, bytes } = await putImage(client, '1');
     await client.pushManifest('2', MEDIA_TYPES.dockerManifest, bytes);
@@ -104,7 +104,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
     expect(await rejection(client.deleteManifest(digest))).toMatchObject({ code: 'ERR_REGISTRY_NOT_FOUND' });
   });
 
-  it('refuses in words that are passed on', async () => {
+  it('refuses with messages that reach the user', async () => {
     await using client = testClient(`${registry.host}/images/bad`);
     const missing = JSON.stringify({
       schemaVersion: 2,
@@ -121,7 +121,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
     });
   });
 
-  it('is read through mirrors, and itself where they have not got it', async () => {
+  it('is read through mirrors, and directly where they lack the object', async () => {
     await using mirror = await Registry.start();
     const hosts = { [registry.host]: { mirrors: [new URL(`${mirror.url}/`)] } };
     await using client = testClient(`${registry.host}/mirrored/x`, { hosts });
@@ -151,7 +151,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
       manifest = (await putImage(client, '1')).bytes;
     });
 
-    /** As a pull does it: goes on from where the connection broke, some times. */
+    /** As a pull does: resumes where the connection broke, a limited number of times. */
     async function download(client: ReturnType<typeof testClient>): Promise<Buffer> {
       let got = Buffer.alloc(0);
       for (let attempt = 0; ; attempt++) {
@@ -166,7 +166,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
       }
     }
 
-    it('blobs and manifests come whole, from where they broke off (hundreds of requests)', async () => {
+    it('blobs and manifests arrive complete, resumed where they broke off (hundreds of requests)', async () => {
       await using proxy = await FaultProxy.start(registry.url, networkFaults(0.3), 4711);
       await using client = testClient(`${proxy.host}/faults/x`, { retry: { pauseMs: 1, attempts: 20 } });
       for (let round = 0; round < 60; round++) {
@@ -178,7 +178,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
       expect(proxy.passed.some(({ headers }) => headers.range !== undefined)).toBe(true);
     });
 
-    it('uploads arrive whole', async () => {
+    it('uploads arrive complete', async () => {
       await using proxy = await FaultProxy.start(registry.url, networkFaults(0.3), 42);
       await using client = testClient(`${proxy.host}/faults/up`, { retry: { pauseMs: 1, attempts: 20 } });
       for (let round = 0; round < 20; round++) {
@@ -189,7 +189,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
       expect(proxy.passed.filter(({ fault }) => fault?.kind === 'cut-request').length).toBeGreaterThan(0);
     });
 
-    it('what lies is never taken for the manifest (150 times)', async () => {
+    it('a false document is never accepted as the manifest (150 times)', async () => {
       await using proxy = await FaultProxy.start(registry.url, lyingFaults(0.5), 99);
       let refused = 0;
       for (let round = 0; round < 150; round++) {
@@ -209,7 +209,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
 });
 
 describe.runIf(havePeers('docker-registry', 'htpasswd'))('a registry with users', () => {
-  it('lets in who knows the password, and no one else', async () => {
+  it('accepts the right password, and no other', async () => {
     await using registry = await Registry.start({ users: { bob: 'hunter2' } });
     const as = (password: string) => fixedCredentials(registry.host, { username: 'bob', password });
     await using client = testClient(`${registry.host}/x`, { credentials: as('hunter2') });
@@ -287,7 +287,7 @@ describe.runIf(havePeers('docker-registry', 'openssl'))('a registry with TLS by 
     await proxy.stop();
   });
 
-  it('is reached through a proxy with a login, whose password is in no error', async () => {
+  it('is reached through a proxy with a login, whose password appears in no error', async () => {
     const { proxy, env } = await proxied('carl:s3cret');
     const hosts = { 'registry.test': { ca: ca.certificate } };
     {
@@ -303,7 +303,7 @@ describe.runIf(havePeers('docker-registry', 'openssl'))('a registry with TLS by 
     await proxy.stop();
   });
 
-  it('is not looked for at the proxy where NO_PROXY names it', async () => {
+  it('is reached without the proxy if NO_PROXY names it', async () => {
     const { proxy, env } = await proxied();
     await using client = testClient('registry.test/x', {
       env: { ...env, NO_PROXY: '.test' },
@@ -315,7 +315,7 @@ describe.runIf(havePeers('docker-registry', 'openssl'))('a registry with TLS by 
     await proxy.stop();
   });
 
-  it('of another name is not trusted', async () => {
+  it('with a certificate for another name is not trusted', async () => {
     await using proxy = await ForwardProxy.start({ hosts: { 'other.test:443': registry.port } });
     const hosts = { 'other.test': { ca: ca.certificate } };
     await using client = testClient('other.test/x', { env: { HTTPS_PROXY: proxy.url() }, hosts });
@@ -352,7 +352,7 @@ describe.runIf(havePeers('docker-registry', 'openssl'))('a registry with TLS by 
     expect(await bySettings.headManifest('1')).toBeUndefined();
   });
 
-  it('is not taken for one without TLS when its certificates are bad', async () => {
+  it('with bad certificates is not treated as one without TLS', async () => {
     const folder = join(certs, registry.host);
     await mkdir(folder);
     await writeFile(join(folder, 'ca.crt'), 'nonsense');
@@ -363,7 +363,7 @@ describe.runIf(havePeers('docker-registry', 'openssl'))('a registry with TLS by 
     });
   });
 
-  it('of plain HTTP behind a proxy is reached with absolute URLs, where it is called insecure', async () => {
+  it('of plain HTTP behind a proxy is reached with absolute URLs, if it is set insecure', async () => {
     await using plain = await Registry.start();
     await using proxy = await ForwardProxy.start({ hosts: { 'plain.test:5000': plain.port } });
     const env = { HTTP_PROXY: proxy.url(), HTTPS_PROXY: proxy.url() };

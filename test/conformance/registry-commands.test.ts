@@ -1,4 +1,7 @@
-/** `manifest inspect`, `tags`, `referrers` and `rm-remote` against docker-registry, beside docker's own client where it has them. */
+/**
+ * `manifest inspect`, `tags`, `referrers` and `rm-remote` against docker-registry, compared with docker's own
+ * client where it has them.
+ */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -51,7 +54,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
   it.each(['1', 'list'])('and with --verbose (%s)', async (tag) => {
     const ours = JSON.parse(await cli.run('manifest', 'inspect', '-v', `${name}:${tag}`)) as unknown;
     const theirs = JSON.parse(await docker('--verbose', `${name}:${tag}`)) as unknown;
-    // Raw is there since docker 24.
+    // Raw exists since docker 24.
     const withRaw = (each: unknown) => ({ Raw: expect.any(String) as string, ...(each as object) });
     expect(ours).toEqual(Array.isArray(theirs) ? theirs.map(withRaw) : withRaw(theirs));
   });
@@ -81,7 +84,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     });
   });
 
-  it('referrers lists what signs an image, where clients keep it by tag', async () => {
+  it('referrers lists the signatures of an image that clients keep under a tag', async () => {
     const config = await putBlob(client, Buffer.from('{}'));
     const signature = Buffer.from(
       JSON.stringify({
@@ -131,13 +134,13 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     expect(await client.headManifest('byDigest')).toBeUndefined();
   });
 
-  it('rm-remote deletes nothing that was not said', async () => {
+  it('rm-remote deletes only what its argument names', async () => {
     const ran = await cli.try(['rm-remote', name]);
     expect(ran.status).toBe(1);
     expect(ran.stderr).toContain('has neither a tag nor a digest');
   });
 
-  it('rm-remote says how a registry is made to delete', async () => {
+  it('rm-remote says how to enable deletion in a registry', async () => {
     await using strict = await Registry.start();
     await using other = testClient(`${strict.host}/x`);
     await putImage(other, '1');
@@ -149,11 +152,11 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     expect(await other.headManifest('1')).toBeDefined();
   });
 
-  it('registries.json of the root counts, and is named where it is wrong', async () => {
+  it('registries.json of the root is used, and an error in it names the file', async () => {
     const root = join(scratch, 'other');
     mkdirSync(join(root, 'layerstack'), { recursive: true });
     const settings = join(root, 'layerstack/registries.json');
-    // Nobody listens at this registry; all that is read comes from its mirror.
+    // No server listens at this registry; all reads come from its mirror.
     const dead = 'localhost:1';
     writeFileSync(settings, JSON.stringify({ registries: { [dead]: { mirrors: [registry.url] } } }));
     const mirrored = new LayerstackCli(root);

@@ -1,6 +1,6 @@
 /**
- * That what a host config asks for is what a process sees, when runc and crun run the bundle: limits, capabilities, seccomp, mounts,
- * devices, sysctls and names.
+ * A process sees the settings of the host config when runc and crun run the bundle: limits, capabilities,
+ * seccomp, mounts, devices, sysctls and names.
  */
 import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
 });
 
-/** What a script prints in a container that is run as asked. */
+/** Returns the output of a script in a container with this host config. */
 async function output(
   runtime: 'runc' | 'crun',
   script: string,
@@ -57,7 +57,7 @@ const status = (text: string, field: string): string | undefined =>
 
 describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
   describe.runIf(havePeers(runtime))('runs a bundle', () => {
-    it('as docker by default: its capabilities, a filter, and names that are the container’s', async () => {
+    it('as docker by default: with its capabilities, a seccomp filter, and the names of the container', async () => {
       const text = await output(
         runtime,
         'cat /proc/self/status; cat /etc/hosts; echo "name: $(cat /etc/hostname) $(hostname)"; grep -c . /etc/resolv.conf',
@@ -70,7 +70,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
       expect(text).toContain('name: site site\n');
     });
 
-    it('with a filter that refuses what it does not allow', async () => {
+    it('with a seccomp filter that refuses the calls that it does not allow', async () => {
       const script = 'unshare -m true 2>&1; mount -t tmpfs x /tmp 2>&1; true';
       expect(await output(runtime, script)).toMatch(/not permitted[\s\S]*(?:not permitted|denied)/);
     });
@@ -141,7 +141,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
       expect(readFileSync(join(directory, 'new'), 'utf8')).toBe('y\n');
     });
 
-    it('with what is mounted later on the host, where a bind is its slave', async () => {
+    it('with later mounts of the host, if a bind is a slave of the host', async () => {
       const directory = join(fixture.scratch, 'later');
       mkdirSync(join(directory, 'sub'), { recursive: true });
       await mustRun('mount', ['-t', 'tmpfs', 'later', directory]);
@@ -156,7 +156,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
         await mustRun('mount', ['-t', 'tmpfs', 'sub', join(directory, 'sub')]);
         writeFileSync(join(directory, 'sub/file'), '');
         expect(await ran).toBe('seen\n');
-        // And what the container has mounted has not come to the host.
+        // The container's mounts do not appear on the host.
         expect(mountsBelow(directory)).toEqual([join(directory, 'sub'), directory]);
       } finally {
         await unmountBelow(directory);
@@ -181,7 +181,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
       expect(own.split('\n').sort()).toEqual(ours.split('\n').sort());
     });
 
-    it('privileged: all that this process may, and nothing hidden', async () => {
+    it('privileged: with all capabilities of this process, and without hidden paths', async () => {
       const text = await output(runtime, 'cat /proc/self/status; ls /dev/full; grep " /sys " /proc/mounts', {
         hostConfig: { Privileged: true },
       });

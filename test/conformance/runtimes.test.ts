@@ -1,6 +1,4 @@
-/**
- * What only a runtime can say: that a bundle starts, and what the process in it sees.
- */
+/** Bundles in a runtime: they start, and their process sees the right things. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -58,7 +56,7 @@ describe.runIf(havePeers('runc'))('runc', () => {
     expect(lines).toContain('HOSTNAME=site');
   });
 
-  it('starts it with what the caller wants instead', async () => {
+  it('starts it with the overrides of the caller', async () => {
     const bundle = await bundleOf({
       command: ['/bin/sh', '-c', 'id -u; pwd; echo $TRADE $MORE; echo x > /house/frame; cat /house/frame'],
       user: '0:0',
@@ -68,7 +66,7 @@ describe.runIf(havePeers('runc'))('runc', () => {
     expect(await runc(bundle)).toBe('0\n/new/dir\nroofer 1\nx\n');
   });
 
-  it('has the image’s volumes as docker: filled, written to, in no diff and no commit', async () => {
+  it('has the image’s volumes as docker has them: filled, writable, and not in diff or commit', async () => {
     await fixture[Symbol.asyncDispose]();
     fixture = await TestStore.build(
       archiveOfMembers([...LAYERS, busyboxLayer()], {

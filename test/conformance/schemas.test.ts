@@ -78,7 +78,7 @@ describe.runIf(havePeers('docker-registry'))('what is written for others', () =>
     await dropScratch(scratch);
   });
 
-  it('the schemas can say no', () => {
+  it('the schemas refuse invalid documents', () => {
     expect(image.errors('config-schema.json', '{"os":"linux","config":{"Env":null}}')).toMatch(
       /Env should be array.*rootfs/,
     );

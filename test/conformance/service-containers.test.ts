@@ -1,7 +1,7 @@
 /**
- * The same script by docker's own client against dockerd and against layerstack's service, on stores that were loaded with the
- * same images: what is printed, what is refused in which words, and what comes out of it. What differs on purpose is in
- * docs/docker-differences.md, and is said here where it is left out.
+ * The same script by docker's own client against dockerd and against layerstack's service, on stores that
+ * were loaded with the same images: their output, their refusals with the words, and the results. Deliberate
+ * differences are in docs/docker-differences.md, and are named here where they are left out.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ const DAEMONS = [
   ...['PidsLimit', 'ReadonlyPaths'],
 ];
 
-/** One side: the client with where it talks to. */
+/** One side: the client with its address. */
 interface Side {
   readonly host: string;
   readonly work: string;
@@ -116,7 +116,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     return { theirs: await docker(theirs, args, options), ours: await docker(ours, args, options) };
   }
 
-  /** Without random ids, what the moment makes different, and what the client logs of its own pipes. */
+  /** Removes random ids, times, and the client's log lines about its own pipes. */
   function normal(text: string): string {
     return text
       .replace(/^time=".*\n/gm, '')
@@ -138,7 +138,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     return (JSON.parse(stdout) as Record<string, unknown>[])[0] ?? {};
   };
 
-  test('create, with and without a name, and what is refused', async () => {
+  test('create, with and without a name, and its refusals', async () => {
     await expectSame([
       'create',
       '--name',
@@ -188,7 +188,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     await expectSame(['create', '--restart', 'sometimes', 'base:1']);
   });
 
-  test('an image that is missing is pulled: the client asks for it', async () => {
+  test('a missing image is pulled by the client', async () => {
     const { ours: ran } = await both(['create', '--pull', 'never', 'no.such.host.invalid/x:1']);
     expect(ran.status).not.toBe(0);
     expect(ran.stderr).toContain('No such image: no.such.host.invalid/x:1');
@@ -225,14 +225,14 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     ['-a', '--filter', 'nonsense=x'],
   ])('ps %s %s %s %s', async (...args: string[]) => {
     if (args.includes('nonsense=x')) {
-      // Ours says which filters there are.
+      // Ours lists the filters.
       const ran = await both(['ps', ...args]);
       expect([ran.ours.status, ran.ours.stdout]).toEqual([ran.theirs.status, ran.theirs.stdout]);
       expect(ran.ours.stderr).toMatch(/invalid filter 'nonsense'/);
     } else await expectSame(['ps', ...args]);
   });
 
-  test('inspect, but for networks, and where the store is', async () => {
+  test('inspect, except networks and paths of the store', async () => {
     for (const name of ['one', 'two', 'three', 'four']) {
       const documents = [await inspect(theirs, name), await inspect(ours, name)].map((document) => {
         const text = JSON.stringify(document)
@@ -296,7 +296,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     }
   });
 
-  test('diff, but for the order in a directory, of which docker has none', async () => {
+  test('diff, except the order in a directory, which docker does not sort', async () => {
     for (const name of ['one', 'two', 'nobody']) {
       const ran = await both(['diff', name]);
       expect(ran.ours.stdout.split('\n').sort()).toEqual(ran.theirs.stdout.split('\n').sort());
@@ -311,7 +311,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     await expectSame(['export', 'nobody']);
   });
 
-  test('commit, and what the image is then', async () => {
+  test('commit, and the image that it makes', async () => {
     const args = [
       'commit',
       '-m',
@@ -372,7 +372,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     const lines = (text: string): string[] =>
       normal(text)
         .split('\n')
-        // The image that was committed has a layer of another time, and so another id and place in the list.
+        // The committed image has a layer of another time, and so another id and place in the list.
         .filter((line) => !line.startsWith('made'))
         .sort();
     expect(lines(verbose.ours.stdout)).toEqual(lines(verbose.theirs.stdout));
@@ -396,8 +396,8 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     await expectSame(['container', 'prune', '-f']);
   });
 
-  test('events tell the same story', async () => {
-    await sleep(1100); // the client asks for whole seconds
+  test('events are the same', async () => {
+    await sleep(1100); // the client sends whole seconds
     const story = async (side: Side, ...filters: string[]): Promise<string[]> => {
       const args = [
         'events',
@@ -465,7 +465,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
       expect([status, stdout]).toEqual([0, 'create base:1\ndestroy base:1\n']);
   });
 
-  test('version and info print whole, and say who answers', async () => {
+  test('version and info print all lines, and name layerstack', async () => {
     const version = await docker(ours, ['version']);
     expect(version.status).toBe(0);
     expect(version.stdout).toMatch(/Server: layerstack\n Engine:\n {2}Version: +\d+\.\d+\.\d+/);
@@ -477,7 +477,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     expect(info.stderr).toContain('it runs no containers itself');
   });
 
-  test('what is asked of the process of a container that does not run is answered as by dockerd', async () => {
+  test('requests about the process of a container that does not run are answered as by dockerd', async () => {
     for (const side of [theirs, ours]) await docker(side, ['create', '--name', 'idle', 'base:1']);
     for (const args of [
       ['stop', 'idle'],
@@ -509,26 +509,29 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     ['run --rm', ['run', '--rm', 'base:1'], 0],
     ['run -d', ['run', '-d', 'base:1'], 1],
     ['run -i --rm', ['run', '-i', '--rm', 'base:1'], 0],
-  ])('%s says in one sentence what to use, and leaves what docker would', async (_, args, left) => {
-    const all = async (): Promise<string[]> =>
-      (await docker(ours, ['ps', '-aq'])).stdout.trim().split('\n').filter(Boolean);
-    const before = await all();
-    const ran = await docker(ours, args, { input: Buffer.from('typed\n') });
-    expect(ran.status).toBe(125);
-    const sentences = ran.stderr
-      .split('\n')
-      .filter((line) => line.includes('layerstack does not run containers'));
-    expect(sentences).toEqual([expect.stringContaining('runc run')]);
-    const ids = (await all()).filter((id) => !before.includes(id));
-    expect(ids).toHaveLength(left);
-    for (const id of ids) {
-      const exec = await docker(ours, ['exec', id, 'ls']);
-      expect([exec.status, exec.stderr]).toEqual([1, expect.stringMatching(/is not running: .*runc run/)]);
-      await docker(ours, ['rm', id]);
-    }
-  });
+  ])(
+    '%s names an alternative in one sentence, and leaves the state that docker leaves',
+    async (_, args, left) => {
+      const all = async (): Promise<string[]> =>
+        (await docker(ours, ['ps', '-aq'])).stdout.trim().split('\n').filter(Boolean);
+      const before = await all();
+      const ran = await docker(ours, args, { input: Buffer.from('typed\n') });
+      expect(ran.status).toBe(125);
+      const sentences = ran.stderr
+        .split('\n')
+        .filter((line) => line.includes('layerstack does not run containers'));
+      expect(sentences).toEqual([expect.stringContaining('runc run')]);
+      const ids = (await all()).filter((id) => !before.includes(id));
+      expect(ids).toHaveLength(left);
+      for (const id of ids) {
+        const exec = await docker(ours, ['exec', id, 'ls']);
+        expect([exec.status, exec.stderr]).toEqual([1, expect.stringMatching(/is not running: .*runc run/)]);
+        await docker(ours, ['rm', id]);
+      }
+    },
+  );
 
-  test('networks and volumes are names, made and listed as in docker', async () => {
+  test('networks and volumes are stored names, made and listed as in docker', async () => {
     const steps = [
       ['volume', 'create', '--label', 'a=b', 'v1'],
       ['volume', 'ls', '-f', 'label=a'],
@@ -583,7 +586,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     for (const side of [theirs, ours]) await docker(side, ['rm', 'fields']);
   });
 
-  test('what is missing is said in the words by which clients know it', async () => {
+  test('missing objects are reported in the words that clients parse', async () => {
     for (const args of [
       ['history', 'nothing'],
       ['tag', 'nothing', 'x:1'],
@@ -599,7 +602,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
       await expectSame(args);
   });
 
-  test('inspect of nothing finds nothing', async () => {
+  test('inspect of a missing object finds nothing', async () => {
     await expectSame(['inspect', 'nothing-of-this-name']);
     await expectSame(['plugin', 'ls']);
   });

@@ -1,6 +1,6 @@
 /**
- * docker's own client against dockerd and against the service: the same commands, the same output. What differs on purpose
- * is in docs/docker-differences.md, and here beside the step.
+ * docker's own client against dockerd and against the service: the same commands, the same output. Deliberate
+ * differences are in docs/docker-differences.md, and here beside the step.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,15 +16,15 @@ import { tar } from '../support/tar.ts';
 const LABELLED = tar([{ name: 'etc/labelled', content: 'labelled' }]);
 const PLAIN = tar([{ name: 'etc/plain', content: 'plain' }]);
 
-/** One command, and how what it prints is compared. */
+/** One command, and how its output is compared. */
 interface Step {
   readonly args: readonly string[];
   readonly input?: Uint8Array;
   /** Lines whose order means nothing. */
   readonly unordered?: boolean;
-  /** Lines of which it is chance whether they come. */
+  /** Lines that come by chance. */
   readonly without?: RegExp;
-  /** The words of errors are each program's own: only that there are any is compared. */
+  /** The words of errors differ between the programs: only the presence of errors is compared. */
   readonly ownWords?: boolean;
 }
 
@@ -149,7 +149,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       );
     });
 
-    test('inspect: the same fields with the same values, but for where the layers are', async () => {
+    test('inspect: the same fields with the same values, except the paths of layers', async () => {
       for (const name of ['fx/whole:1', 'fx/base:1']) {
         const documents = [];
         for (const [host, root] of [
@@ -190,7 +190,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       );
     });
 
-    test('save: each loads what the other has saved', async () => {
+    test('save: each loads the archive of the other', async () => {
       const [theirs, ours] = [join(scratch, 'theirs.tar'), join(scratch, 'ours.tar')];
       await docker(dockerd.host, step('save', '-o', theirs, 'fx/whole:1', 'fx/base:1'));
       await docker(service.host, step('save', '-o', ours, 'fx/whole:1', 'fx/base:1'));
@@ -208,7 +208,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       const registry = await Registry.start();
       const closed = await Registry.start({ users: { mason: 'brick' } });
       try {
-        // Whether a layer waits for its turn depends on how fast those before it are.
+        // A layer may or may not wait for its turn: that depends on the speed of the layers before it.
         const transfer = (...args: string[]): Step => ({
           args,
           unordered: true,
@@ -241,7 +241,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
           failing('pull', `${registry.host}/fx/nothing:1`),
           failing('pull', `${name('theirs')}:nothing`),
           failing('login', '-u', 'mason', '-p', 'straw', closed.host),
-          // The client warns of what it keeps, the first time.
+          // The client warns of the password that it stores, the first time.
           failing('login', '-u', 'mason', '-p', 'brick', closed.host),
           step('tag', 'fx/base:1', `${closed.host}/in/base:1`),
           transfer('push', '-q', `${closed.host}/in/base:1`),
@@ -249,7 +249,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
           step('logout', closed.host),
           failing('pull', `${closed.host}/in/base:1`),
         );
-        // Of the digests that it was pushed and pulled by each has its own.
+        // Each has its own digests of pushes and pulls.
         for (const host of [dockerd.host, service.host])
           await docker(host, step('rmi', `${closed.host}/in/base:1`));
       } finally {
@@ -316,7 +316,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       await same(unordered('images', '-a'));
     });
 
-    test('what layerstack does not do is refused with a sentence about it', async () => {
+    test('an unsupported request is refused with a sentence about it', async () => {
       for (const args of [
         ['search', 'alpine'],
         ['plugin', 'install', 'x'],

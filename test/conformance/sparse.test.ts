@@ -1,6 +1,6 @@
 /**
- * A layer with a sparse member, as a commit makes it of a file with large holes: dockerd on the same root puts its tar
- * together again, and dockerd, podman and GNU tar get the file's content right. What they cannot do is in
+ * A layer with a sparse member, as a commit makes it of a file with large holes: dockerd on the same root
+ * reassembles its tar, and dockerd, podman and GNU tar read the file's content correctly. Their limits are in
  * docs/docker-differences.md: they fill the holes, and from then on cannot save that layer.
  */
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
@@ -52,7 +52,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'tar'))('a layer with a 
     expect(content.subarray(6).equals(Buffer.alloc(SIZE - 6))).toBe(true);
   }
 
-  test('is put together again by a dockerd on the same root', { timeout: 120_000 }, async () => {
+  test('is reassembled by a dockerd on the same root', { timeout: 120_000 }, async () => {
     const daemon = await Dockerd.start(join(scratch, 'root'));
     try {
       const theirs = join(scratch, 'theirs.tar');
@@ -63,7 +63,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'tar'))('a layer with a 
     }
   });
 
-  test('is read right by dockerd and podman', { timeout: 120_000 }, async () => {
+  test('is read correctly by dockerd and podman', { timeout: 120_000 }, async () => {
     const daemon = await Dockerd.start(join(scratch, 'docker'));
     try {
       await daemon.docker('load', '-i', saved);

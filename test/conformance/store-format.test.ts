@@ -1,6 +1,6 @@
 /**
- * The store on disk, file by file, against the store that dockerd makes of the same archives: same names, bytes, modes and
- * trees, once the random names are told apart.
+ * The store on disk, file by file, against the store that dockerd makes of the same archives: same names,
+ * bytes, modes and trees, after random names are replaced.
  */
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -47,7 +47,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3'))('the store on disk', (
 
   test('every metadata file and directory has the name, mode and bytes that dockerd gives it', async () => {
     const expected = await shapeOf(theirs);
-    // Empty folders that dockerd makes at its start, and the driver's own, are made by whoever needs them.
+    // Empty folders that dockerd makes at its start, and the driver's own, are made by the program that needs
+    // them.
     const optional =
       /^image\/overlay2\/(distribution|layerdb\/(mounts|tmp)|imagedb\/metadata)(\/|$)|^overlay2\/backingFsBlockDev$/;
     const required = (tree: Tree) =>

@@ -38,7 +38,7 @@ describe.runIf(havePeers('systemd-analyze', 'setpriv'))('the unit files', () => 
 
   test('satisfy systemd-analyze verify', async () => {
     expect(await verify(SERVICE)).toEqual({ status: 0, said: '' });
-    // It does look.
+    // The check works: systemd finds this fault.
     expect((await verify(SERVICE.replace('Type=notify', 'Tpye=notify'))).said).toContain('Tpye');
   });
 
@@ -50,7 +50,7 @@ describe.runIf(havePeers('systemd-analyze', 'setpriv'))('the unit files', () => 
     expect(setting('Type')).toBe('notify');
   });
 
-  test('call it with options that it has', async () => {
+  test('start it with options that exist', async () => {
     const help = await new LayerstackCli(scratch()).run('serve', '--help');
     for (const [option = ''] of setting('ExecStart').matchAll(/--[a-z-]+/g)) expect(help).toContain(option);
   });

@@ -1,4 +1,7 @@
-/** The published package under test runners: Jest gives each test file a realm of its own, Vitest does so where it is told to. */
+/**
+ * The published package under test runners: Jest gives each test file a realm of its own, Vitest does so if
+ * it is configured to.
+ */
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,7 +13,7 @@ import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { installTools, node, NODES, tool } from '../support/tools.ts';
 
 const KNOWN = (code: string): unknown[] => [code, true, true];
-/** What observe.cjs sees. */
+/** The output of observe.cjs. */
 const OBSERVED = {
   used: JSON.parse(USED) as unknown,
   failed: {
@@ -27,7 +30,7 @@ const TEST = `
 test('is used', async () => {
   expect(await observe(library, process.env.STORE, process.env.ARCHIVE)).toEqual(JSON.parse(process.env.OBSERVED));
 });
-test('throws what is known', async () => {
+test('throws errors that are recognised', async () => {
   await expect(library.Layerstack.open({ rot: '/x' })).rejects.toThrow(library.LayerstackError);
 });`;
 const REQUIRED = `const library = require('layerstack');\nconst observe = require('./observe.cjs');\n${TEST}`;

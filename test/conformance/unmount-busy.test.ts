@@ -1,6 +1,6 @@
 /**
- * An unmount after which the mount point cannot be removed, since it is busy in another mount namespace: kernels before 3.18 say
- * EBUSY then, and strace says it here.
+ * An unmount after which the mount point cannot be removed, since it is busy in another mount namespace:
+ * kernels before 3.18 answer EBUSY then, and strace injects it here.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ const strace = (log: string, ...more: string[]): string[] => [
   ...more,
 ];
 
-/** The how manieth call of its thread removes the mount point. */
+/** Returns the number of the thread's call that removes the mount point. */
 function whenRemoved(log: string): number {
   const calls = readFileSync(log, 'utf8').split('\n');
   const removal = calls.find((call) => call.includes('"merged", AT_REMOVEDIR'));
@@ -35,7 +35,7 @@ function whenRemoved(log: string): number {
 
 describe.runIf(havePeers('strace'))('a mount point that is busy elsewhere', () => {
   it.each([[['unmount', 'busy']], [['unmount', '--force', 'busy']]])(
-    'makes no failure of %j, and is no obstacle afterwards',
+    'does not fail %j, and does not hinder it afterwards',
     async (args) => {
       const scratch = makeScratch('busy');
       onTestFinished(() => dropScratch(scratch));

@@ -1,6 +1,6 @@
 /**
- * What goes out of a store: archives that docker, podman, skopeo and umoci read with the same image id, changes and commits as
- * dockerd makes them of the same container.
+ * The output of a store: archives that docker, podman, skopeo and umoci read with the same image id, and the
+ * changes and commits that dockerd makes of the same container.
  */
 import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -151,7 +151,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'tar'
         '-xpf',
         `${folder}.tar`,
       ]);
-      // GNU tar gives the fraction of a second up for what docker writes, and xattrs but capabilities are not in it.
+      // GNU tar drops the fractions of seconds in docker's tar, which has no xattrs except capabilities.
       return mapTree(await dumpTree(folder), (entry) =>
         entry.path === '.' ? undefined : { ...entry, mtime: entry.mtime.slice(0, -9) },
       );
@@ -162,7 +162,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'tar'
     await root.run('export', '-o', join(scratch, 'our-export.tar'), 'out');
     expect(compareTrees(await tree('our-export'), await tree('their-export'))).toEqual([]);
     daemon = await Dockerd.start(daemon.root);
-    // And back in: docker imports what we export.
+    // In the other direction: docker imports our export.
     const imported = await daemon.docker('import', '-c', 'CMD ["/bin/sh"]', join(scratch, 'our-export.tar'));
     expect(imported).toMatch(/^sha256:[0-9a-f]{64}$/);
     await daemon.docker('rm', 'out');

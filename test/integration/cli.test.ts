@@ -137,7 +137,7 @@ describe('create and bundle', () => {
     expect(await cli.run('containers', '-q')).toBe('');
     const made = await cli.try(['create', '--ignore-unsupported', '--init', IMAGE]);
     expect(made.status).toBe(0);
-    expect(made.stderr).toMatch(/^layerstack: warning: Init: docker-init is/);
+    expect(made.stderr).toMatch(/^layerstack: warning: Init: docker-init belongs to docker/);
   });
 
   it.each([

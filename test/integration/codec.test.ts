@@ -169,7 +169,7 @@ describe('LayerAssembler', () => {
   }
 
   async function assemble(from: { diff: string; tarSplit: string }): Promise<Buffer> {
-    const assembler = new native.LayerAssembler(from.diff, from.tarSplit);
+    const assembler = new native.LayerAssembler(from);
     const chunks: Uint8Array[] = [];
     for (;;) {
       const chunk = await call(assembler.read());
@@ -214,7 +214,7 @@ describe('LayerAssembler', () => {
 
   it('ends at close, whatever is still asked of it', async () => {
     const from = layer('etc/file');
-    const assembler = new native.LayerAssembler(from.diff, from.tarSplit);
+    const assembler = new native.LayerAssembler(from);
     const reads = [assembler.read(), assembler.read()];
     assembler.close();
     reads.push(assembler.read());

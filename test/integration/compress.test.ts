@@ -107,13 +107,13 @@ describe('a compressed layer', () => {
         }
       })(),
     ).rejects.toMatchObject({ code: 'ERR_ABORTED' });
-    writeFileSync(join(store.path, 'overlay2', stored.cacheId, 'diff/second'), 'SECOND');
+    writeFileSync(join(store.path, 'overlay2', stored.cacheId ?? '', 'diff/second'), 'SECOND');
     await expect(read(compress(stored))).rejects.toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       layer: layer.diffId,
       member: 'second',
     });
-    rmSync(join(store.path, 'overlay2', stored.cacheId, 'diff/second'));
+    rmSync(join(store.path, 'overlay2', stored.cacheId ?? '', 'diff/second'));
     await expect(read(compress(stored))).rejects.toMatchObject({ member: 'second' });
   });
 });

@@ -1,35 +1,13 @@
 /** A root file system as an EROFS image: checked by fsck.erofs, mounted by the kernel, compared with the tree that it was made of. */
 import { execFileSync } from 'node:child_process';
-import {
-  linkSync,
-  mkdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { native } from '../../src/system/native.ts';
-import { CAPABILITY } from '../support/edits.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
-import { snapshot, unmountBelow } from '../support/overlay.ts';
+import { unmountBelow } from '../support/overlay.ts';
+import { expectSameTree, fillRich } from '../support/rich-tree.ts';
 import { TestStore, IMAGE } from '../support/test-store.ts';
-
-/** user::rwx, user:1000:r, group::r-x, mask::r-x, other::r-x, as the kernel has it: tag, permissions, id. */
-const ACL = Buffer.from(
-  [
-    '02000000',
-    '01000700ffffffff',
-    '02000400e8030000',
-    '04000500ffffffff',
-    '10000500ffffffff',
-    '20000500ffffffff',
-  ].join(''),
-  'hex',
-);
 
 let fixture: TestStore;
 
@@ -68,31 +46,8 @@ function mounted(image: string): string {
   return at;
 }
 
-/** Times with nanoseconds, link counts and inode groups, which {@link snapshot} leaves out. */
-function facts(root: string): string[] {
-  const format = '%P %m %U:%G %T@ %n %y %l\\n';
-  const lines = execFileSync('find', [root, '-printf', format], { encoding: 'latin1', maxBuffer: 1 << 28 });
-  // Overlayfs counts no subdirectories: the links of a directory say nothing.
-  return lines
-    .split('\n')
-    .map((line) => line.replace(/ \d+ d /, ' d '))
-    .sort();
-}
-
 async function equal(image: string, root: string): Promise<void> {
-  const at = mounted(image);
-  expect(facts(at)).toEqual(facts(root));
-  expect(await snapshot(at)).toEqual(await snapshot(root));
-  const acls = (path: string): string =>
-    execFileSync('getfattr', ['-R', '-h', '-P', '-d', '-m', '-', '-e', 'hex', '.'], {
-      cwd: path,
-      encoding: 'latin1',
-    })
-      .split('\n\n')
-      .map((block) => block.split('\n').sort().join('\n'))
-      .sort()
-      .join('\n\n');
-  expect(acls(at)).toBe(acls(root));
+  await expectSameTree(mounted(image), root);
 }
 
 async function build(fill: (at: (path: string) => string) => void | Promise<void>): Promise<string> {
@@ -125,30 +80,7 @@ describe('writeDisk', () => {
   });
 
   test('keeps kinds, owners, times, attributes, links, devices and holes', async () => {
-    const root = await build(async (at) => {
-      mkdirSync(at('srv'), { mode: 0o2750 });
-      writeFileSync(at('srv/one'), 'shared');
-      linkSync(at('srv/one'), at('a hard link'));
-      execFileSync('chown', ['4000000000:3999999999', at('srv/one')]);
-      await native.setXattr(at('srv/one'), 'security.capability', CAPABILITY);
-      await native.setXattr(at('srv'), 'trusted.note', Buffer.from('for the root only'));
-      await native.setXattr(at('srv/one'), 'user.long', Buffer.alloc(3000, 7));
-      await native.setXattr(at('srv'), 'system.posix_acl_access', ACL);
-      await native.setXattr(at('srv'), 'system.posix_acl_default', ACL);
-      await native.setXattr(at('house/rebar'), 'system.posix_acl_access', ACL);
-      await native.makeNode(at('srv/null'), 0o020666, 1, 3);
-      await native.makeNode(at('srv/wide'), 0o060600, 259, 70_000);
-      await native.makeNode(at('srv/pipe'), 0o010600, 0, 0);
-      symlinkSync('x'.repeat(4095), at('srv/a long link'));
-      symlinkSync('one', at('srv/link'));
-      writeFileSync(Buffer.concat([Buffer.from(at('srv/')), Buffer.from([0xff, 0x01, 0x0a])]), 'any bytes');
-      writeFileSync(at('srv/-before the dot'), '');
-      writeFileSync(at('srv/blocks'), Buffer.alloc(3 * 4096, 'b'));
-      writeFileSync(at('srv/sparse'), 'begins');
-      truncateSync(at('srv/sparse'), 300_000_000);
-      writeFileSync(at('srv/sparse'), 'ends', { flag: 'a' });
-      execFileSync('touch', ['-d', '1931-07-04 05:06:07.123456789 UTC', at('srv/one'), at('srv')]);
-    });
+    const root = await build(fillRich);
     const image = await imageOf('build', 'kept.erofs');
     await equal(image, root);
     expect(statSync(image).blocks * 512).toBeLessThan(30_000_000);

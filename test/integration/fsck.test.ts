@@ -165,6 +165,18 @@ describe('what can be mended', () => {
       const path = layerPath(top, 'parent');
       return { found: `error layer-incomplete ${path}`, damage: () => remove(path) };
     },
+    'a layer has lost the name of its content': () => {
+      const path = layerPath(middle, 'cache-id');
+      return { found: `error layer-incomplete ${path}`, damage: () => truncateSync(join(root, path)) };
+    },
+    'a layer names the content of the layer below': () => {
+      const path = layerPath(middle, 'cache-id');
+      return { found: `error layer-incomplete ${path}`, damage: () => write(path, cacheId(bottom)) };
+    },
+    'a layer names the content of the layer above': () => {
+      const path = layerPath(middle, 'cache-id');
+      return { found: `error layer-incomplete ${path}`, damage: () => write(path, cacheId(top)) };
+    },
     'a short name dangles': () => {
       const path = `overlay2/l/${'B'.repeat(26)}`;
       return {
@@ -229,6 +241,16 @@ describe('what can be mended', () => {
     expect(brief(repaired)).toContain(found.replace(/^\w+/, 'repaired'));
     expect(await check({ deep: true })).toEqual([]);
     await expectUsable();
+  });
+
+  it('two layers name one directory, and the content of one is gone: the other layer stays whole', async () => {
+    remove(overlayPath(middle));
+    write(layerPath(middle, 'cache-id'), cacheId(bottom));
+    const wanted = `error layer-incomplete ${layerPath(middle, 'cache-id')}`;
+    expect(brief(await check())).toContain(wanted);
+    const [dispute] = await check({ repair: true });
+    expect(dispute?.advice).toContain('--from');
+    await store.images.save(['base:1']).resume().toArray();
   });
 
   it('both sides of a short name are gone: the layers on it are written anew', async () => {
@@ -304,10 +326,6 @@ describe('what cannot be mended is told, and left as it is', () => {
     'the content of a layer is gone': () => {
       const path = overlayPath(middle, 'diff');
       return { found: `error layer-incomplete ${path}`, damage: () => remove(overlayPath(middle)) };
-    },
-    'a layer has lost the name of its content': () => {
-      const path = layerPath(middle, 'cache-id');
-      return { found: `error layer-incomplete ${path}`, damage: () => truncateSync(join(root, path)) };
     },
     'a layer is gone': () => ({
       found: `error image-incomplete image/overlay2/imagedb/content/sha256/${hexOf(app.id)}`,

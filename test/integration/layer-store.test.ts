@@ -331,7 +331,7 @@ describe('publishing', () => {
     expect(now.cacheId).not.toBe(old.cacheId);
     const { cacheId } = await fresh.get(two);
     // Whether the old short name could be found or not, the child stands on the new layer.
-    const [, below] = await new Overlay(root.layout).lowersOf(cacheId);
+    const [, below] = await new Overlay(root.layout).lowersOf(cacheId ?? '');
     const target = execFileSync('readlink', ['-f', at(`overlay2/${below}`)], { encoding: 'utf8' }).trim();
     expect(target).toBe(at(`overlay2/${now.cacheId}/diff`));
     if (file !== 'cache-id') expect(below).toBe(`l/${link}`);
@@ -344,7 +344,7 @@ describe('publishing', () => {
     rmSync(at(`overlay2/${old.cacheId}`), { recursive: true });
     expect(await layers.find(one)).toBeUndefined();
     await layers.publish([[await stage('one'), await layers.get(two)]]);
-    const [, below] = await new Overlay(root.layout).lowersOf((await layers.get(two)).cacheId);
+    const [, below] = await new Overlay(root.layout).lowersOf((await layers.get(two)).cacheId ?? '');
     expect(readdirSync(at(`overlay2/${below}/dir`))).toEqual(['one']);
     expectNoRest();
   });
@@ -384,7 +384,7 @@ describe('publishing', () => {
     }
     expect(intruded).toBe(true);
     expect((await layers.get(one)).cacheId).toBe(cacheId);
-    const lowers = await new Overlay(root.layout).lowersOf((await layers.get(two)).cacheId);
+    const lowers = await new Overlay(root.layout).lowersOf((await layers.get(two)).cacheId ?? '');
     expect(lowers[1]).toBe(`l/${readFileSync(at(`overlay2/${cacheId}/link`), 'utf8')}`);
     expectNoRest();
   });

@@ -401,7 +401,7 @@ describe('a push that fails', () => {
     const target = new FakeTarget(NAME);
     const [layer] = image.chain;
     const { cacheId } = await from.store.layers.get(layer as never);
-    writeFileSync(join(from.store.path, 'overlay2', cacheId, 'diff/etc/base'), 'evil');
+    writeFileSync(join(from.store.path, 'overlay2', cacheId ?? '', 'diff/etc/base'), 'evil');
     await expect(from.push(target, '1')).rejects.toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       layer: base.diffId,

@@ -1,6 +1,6 @@
 // Fuzzes the tar reader and the extraction under the sanitizers, from fixed seeds: random members whose names
-// and links collide, and mutated archives. Whatever comes, the canary beside the layer stays untouched; what
-// is accepted must have the size that a walk finds, and be put together again byte for byte.
+// and links collide, and mutated archives. The canary beside the layer must always stay untouched. An
+// accepted layer must have the size that a walk finds, and must be rebuilt byte for byte.
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -92,7 +92,7 @@ class Place {
       CHECK_EQ(layer.content_size, ContentSize(fd.get()));
       CHECK(!fs::exists(diff + ".aside"));
     } catch (const Failure& failure) {
-      // Never a system error: nothing but what the members say is wrong here.
+      // Never a system error: only the members can be at fault here.
       if (!failure.code.starts_with("ERR_LAYER") && failure.code != "ERR_LIMIT_EXCEEDED")
         CHECK_EQ(failure.code + " " + failure.syscall + " " + failure.path, ""s);
       accepted = false;
@@ -216,7 +216,7 @@ TEST(names_are_cleaned_and_remembered) {
   for (int i = 0; i < 5000; ++i) CHECK(!names.Insert("name" + std::to_string(i)));
 }
 
-// Contents go into files on another thread: what a later member does to a file comes after them.
+// Another thread writes the contents of files. Changes of a file by a later member come after them.
 TEST(a_hard_links_header_is_the_last_word_on_a_file_that_is_still_being_written) {
   Random random(6);
   Place place;
@@ -281,7 +281,7 @@ TEST(a_content_that_cannot_be_written_fails_with_its_own_member) {
   JudgeMember(failure, "second", "ERR_LAYER_INVALID", -1);
   CHECK_EQ(failure.facts.size(), 1u);
   CHECK_EQ(failure.facts[0].second, "first"s);
-  // And whoever goes on is told so, instead of waiting.
+  // A later call gets an error instead of waiting.
   auto go_on = [&] {
     std::string content(100'000, 'x');
     for (int i = 0; i < 100; ++i) {
@@ -350,7 +350,7 @@ TEST(data_is_found_between_holes_that_are_worth_it) {
            "0+192 512+512 "s);
   CHECK_EQ(Found(int64_t{1} << 40, {{int64_t{1} << 39, 4 * kKiB}}), std::to_string(int64_t{1} << 29) + "+4 ");
 
-  // More pieces than a map may have: the smaller holes count as data, and nothing of the data is lost.
+  // More pieces than a map may have: the smaller holes count as data, and no data is lost.
   SparseMap many;
   for (int64_t i = 0; i < 30'000; ++i) many.push_back({i * 1024 * kKiB, (i % 3 ? 4 : 900) * 4});
   UniqueFd fd = FileWithHoles(30'000 * 1024 * kKiB, many);

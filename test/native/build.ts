@@ -35,7 +35,7 @@ export function nodeInclude(): string {
 
 /**
  * Builds `test/native/<name>.cc` together with the native core under ASan and UBSan, and runs it.
- * @returns what it printed and whether it exited 0
+ * @returns its output, and whether it exited with 0
  */
 export async function runNativeTest(
   name: string,

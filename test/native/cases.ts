@@ -10,7 +10,7 @@ function testsOf(program: string): string[] {
   return [...source.matchAll(/^TEST\((\w+)\)/gm)].map(([, name]) => name ?? '');
 }
 
-/** What the program prints about one TEST (check.h): `ok   NAME`, or `FAIL NAME: ` and why. */
+/** The program's line about one TEST (check.h): `ok NAME`, or `FAIL NAME: ` and the reason. */
 function verdictOf(name: string, output: string): string | undefined {
   return output.split('\n').find((line) => line === `ok   ${name}` || line.startsWith(`FAIL ${name}: `));
 }
@@ -26,11 +26,11 @@ export function nativeTests(program: string): void {
     });
 
     it.each(names)('%s', (name) => {
-      // Without a verdict the program has died in this test or before it: all that it printed says where.
+      // Without a verdict the program has died in this test or before it; its output says where.
       expect(verdictOf(name, output) ?? output).toBe(`ok   ${name}`);
     });
 
-    it('runs all its tests and ends without a complaint of the sanitizers', () => {
+    it('passes all its tests without a report of the sanitizers', () => {
       expect(output).toContain(`${names.length} tests, 0 failed`);
       expect(passed, output).toBe(true);
     });

@@ -1,4 +1,4 @@
-// What the tests of native/codec share: scratch directories, and compression of whole strings.
+// Shared by the tests of native/codec: scratch directories, and compression of whole strings.
 #pragma once
 
 #include <fcntl.h>

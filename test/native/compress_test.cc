@@ -1,5 +1,5 @@
-// Tests of the parallel compressor: what comes out is one ordinary stream, the same however the threads were
-// scheduled, in bounded memory, and it can be stopped at any moment.
+// Tests of the parallel compressor: its output is one ordinary stream, the same for every schedule of the
+// threads, in bounded memory, and it can be stopped at any moment.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -96,7 +96,7 @@ Whole Compress(const std::string& bytes, Compression compression, int level = 0,
       *ParallelCompressor::Create(BlockCodec::Create(compression, level, encoder), SourceOf(bytes)));
 }
 
-// Those that this machine has.
+// The encoders that this machine has.
 std::vector<GzipEncoder> GzipEncoders() {
   std::vector<GzipEncoder> encoders = {GzipEncoder::kZlib};
   if (Libdeflate() != nullptr) encoders.push_back(GzipEncoder::kLibdeflate);

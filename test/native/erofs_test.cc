@@ -50,7 +50,7 @@ class Scratch {
   }
   ~Scratch() { fs::remove_all(home_); }
 
-  // The layer's directory; what is wrong with the layer otherwise.
+  // The layer's directory, or the fault of the layer.
   std::optional<Failure> Extract(const std::string& tar, const std::string& name) {
     const fs::path at = home_ / name;
     fs::remove_all(at);
@@ -67,7 +67,7 @@ class Scratch {
   fs::path home_;
 };
 
-// Of a file system that EROFS can read from; tmpfs is none.
+// A directory on a file system from which EROFS can read; tmpfs is not one.
 UniqueFd NewFile() {
   UniqueFd fd(::open("/var/tmp", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
   CHECK(static_cast<bool>(fd));
@@ -80,7 +80,7 @@ UniqueFd FileOf(const std::string& bytes) {
   return fd;
 }
 
-// An index over tars, mounted nowhere.
+// An index over tars, not mounted.
 struct Mounted {
   std::vector<UniqueFd> tars;
   UniqueFd index = NewFile();
@@ -140,7 +140,7 @@ struct Look {
 void Walk(int parent, const std::string& name, const std::string& path, Look& look, View& view) {
   struct stat st;
   if (::fstatat(parent, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    // An overlay lists a whiteout that hides nothing, and does not have it.
+    // An overlay lists a whiteout that hides nothing, but cannot open it.
     CHECK(look.merged && errno == ENOENT);
     return;
   }
@@ -168,7 +168,7 @@ void Walk(int parent, const std::string& name, const std::string& path, Look& lo
         if (child != "." && child != "..") Walk(fd.get(), child, path + "/" + child, look, view);
     }
   }
-  // What no member describes has the time of its making, which is 0 in an index.
+  // A directory that no member describes has the time of its creation, which is 0 in an index.
   const bool dated = st.st_mtim.tv_sec != 0 && st.st_mtim.tv_sec < look.start;
   view[path] = {
       what, dated ? std::to_string(st.st_mtim.tv_sec) + "." + std::to_string(st.st_mtim.tv_nsec) : "none"};
@@ -219,7 +219,7 @@ std::string AclEntry(unsigned tag, unsigned permissions, uint32_t id = UINT32_MA
   return Number(tag, 2) + Number(permissions, 2) + Number(id, 4);
 }
 
-// Ordered or not, with and without what the kernel insists on.
+// Ordered or not, with and without the entries that the kernel requires.
 std::string RandomAcl(Random& random) {
   std::string acl = Number(Below(random, 12) == 0 ? 1 : 2, 4);
   for (const unsigned tag : {1u, 2u, 4u, 8u, 16u, 32u}) {

@@ -1,5 +1,5 @@
-// Tests of the tar-split writer and reader, of the layer assembler and of what rebuilds a layer with it, with
-// hostile tar-splits and changed directories. Random input comes from fixed seeds.
+// Tests of the tar-split writer and reader, of the layer assembler and of LayerRebuild, with hostile
+// tar-splits and changed directories. Random input comes from fixed seeds.
 #include <sys/stat.h>
 
 #include <cstdint>
@@ -228,7 +228,7 @@ class Layer {
 
 std::string Expected() { return "head" + std::string(kContent) + "tail"; }
 
-// Runs `test` with openat2 and with the walk that stands in for it on older kernels.
+// Runs `test` with openat2 and with the walk that replaces it on older kernels.
 void WithBothResolvers(void (*test)()) {
   test();
   SetResolver(Resolver::kWalk);
@@ -350,7 +350,8 @@ class LargeLayer {
   }
 
   LayerRebuild Rebuild(const std::string& expected) const {
-    return {(scratch_ / "diff").string(), (scratch_ / "split").string(), expected};
+    return {std::make_unique<LayerAssembler>((scratch_ / "diff").string(), (scratch_ / "split").string()),
+            expected};
   }
 
   std::string tar = std::string(6 << 20, '\0');
@@ -375,7 +376,7 @@ void WritesAsFarAsTheReaderGoes(int writer_flags) {
   std::string received;
   std::string buffer(1 << 20, '\0');
   for (bool ended = false; !ended;) {
-    // Nobody reads meanwhile, so that each call ends for want of room, in the middle of a piece.
+    // No thread reads meanwhile, so each call ends because the pipe is full, in the middle of a piece.
     LayerRebuild::Written written = rebuild.WriteTo(writer.get(), 1 << 20);
     ended = written.ended;
     size_t got = 0;

@@ -125,7 +125,7 @@ export function readSplit(tarSplit: string): SplitEntry[] {
 
 /** Returns the digest of a reassembled layer. */
 export async function reassembled(diff: string, tarSplit: string): Promise<string> {
-  const assembler = new native.LayerAssembler(diff, tarSplit);
+  const assembler = new native.LayerAssembler({ diff, tarSplit });
   const hash = createHash('sha256');
   try {
     for (let chunk = await call(assembler.read()); chunk; chunk = await call(assembler.read()))

@@ -116,7 +116,7 @@ export class LoadStore {
     const chain = image.chain[depth];
     if (chain === undefined) throw new Error(`no layer ${String(depth)}`);
     const { cacheId } = await this.layers.get(chain);
-    return readFile(join(this.path, 'overlay2', cacheId, 'diff', name), 'utf8');
+    return readFile(join(this.path, 'overlay2', cacheId ?? '', 'diff', name), 'utf8');
   }
 }
 

@@ -33,7 +33,7 @@ export interface DescriptorJson {
 export type Serve = (offset: number, bytes: Buffer, asked: number) => Partial<OpenedBlob> | undefined;
 
 export function gone(what: string): LayerstackError {
-  return new LayerstackError('ERR_REGISTRY_NOT_FOUND', `${what}: not there`);
+  return new LayerstackError('ERR_REGISTRY_NOT_FOUND', `${what}: not found`);
 }
 
 export function broken(): LayerstackError {

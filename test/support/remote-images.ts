@@ -28,7 +28,7 @@ export interface PutImage {
   readonly layer: PutBlob;
 }
 
-/** Uploads an image of one layer. The layer is not a tar, because nobody extracts it. */
+/** Uploads an image of one layer. The layer is not a tar, because no test extracts it. */
 export async function putImage(
   client: RepositoryClient,
   tag: string,

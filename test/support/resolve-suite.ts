@@ -64,7 +64,7 @@ export function resolveSuite(): void {
       expect(await read(root, 'a/b/top/../../../file')).toBe('inside');
     });
 
-    test('`..` leaves the directory that a link led to, not the one its name is in', async () => {
+    test('`..` leaves the directory that a link led to, not the one that holds the link', async () => {
       const { root } = tree();
       symlinkSync('../a/b', join(root, 'jump'));
       expect(await read(root, 'jump/../file')).toBe('inside a');
@@ -87,7 +87,7 @@ export function resolveSuite(): void {
       await expect(read(root, 'ping/x')).rejects.toMatchObject({ code: 'ELOOP' });
     });
 
-    test('of the kernel lead nowhere outside', async () => {
+    test('of the kernel do not lead outside', async () => {
       const { dir } = tree();
       // Below /proc, `self/cwd` and `self/root` are magic links of the kernel. Read as text, they are paths
       // below the root.
@@ -130,7 +130,7 @@ export function resolveSuite(): void {
     });
   });
 
-  test('steps of a batch go through no link, and not out of the root', async () => {
+  test('steps of a batch follow no link, and do not leave the root', async () => {
     const { dir, root } = tree();
     symlinkSync(join(dir, 'outside'), join(root, 'evil'));
     symlinkSync('/a/b', join(root, 'good'));
@@ -158,7 +158,7 @@ export function resolveSuite(): void {
     expect(readFileSync(join(dir, 'outside/secret'), 'utf8')).toBe('outside');
   });
 
-  test('a directory swapped with a link all the time gives no way out', async () => {
+  test('a directory that is swapped with a link all the time does not lead outside', async () => {
     const { dir, root } = tree();
     mkdirSync(join(root, 'x/deep'), { recursive: true });
     writeFileSync(join(root, 'x/secret'), 'inside');

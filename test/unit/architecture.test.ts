@@ -17,6 +17,7 @@ const RANKS = [
   ['rwlayer', 'image'],
   ['dockerfile'],
   ['container'],
+  ['snapshot'],
   ['transfer'],
   ['packed'],
   ['app'],

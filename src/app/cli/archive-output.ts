@@ -49,9 +49,9 @@ export async function writeArchive(
  * Calls `write` to write an archive to `file`, or to stdout without a `file`. After an error no new file
  * exists, and a file that existed is unchanged. A device such as /dev/null, a pipe, and an open file of this
  * process (/dev/stdout, /dev/fd/N) are written to and stay in place. A symlink to anything else is replaced,
- * not followed: its maker may want root to write elsewhere.
+ * not followed: another user may have made it, so that root writes to another file.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the directory does not exist, or where the path
- *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE;
+ *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe closes it; ERR_NO_SPACE;
  *   what `write` throws; system errors.
  */
 export async function writeOutput(store: Store, write: WriteTo, file: string | undefined): Promise<void> {
@@ -99,7 +99,7 @@ async function writeNewFile(store: Store, write: WriteTo, file: string): Promise
   }
 }
 
-/** Writes to a device or a pipe itself: a new file in its place would take it from all other programs. */
+/** Writes to a device or a pipe in place. Other programs use it, so a new file must not replace it. */
 async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
     throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is not a regular file: name a new one');

@@ -41,7 +41,7 @@ const KINDS: Readonly<Record<string, ValueKind>> = {
   ...{ FILE: 'file', DIR: 'directory', IMAGE: 'image', CONTAINER: 'container' },
 };
 
-/** Returns what the value of an option names: one of the two words for `docker|oci`, a file for `FILE`. */
+/** Returns what the value of an option names: one of two words for `docker|oci`, a file for `FILE`. */
 export function kindOf({ kind, value = '' }: OptionSpec): ValueKind {
   if (kind !== undefined) return kind;
   return /^[a-z\d-]+(?:\|[a-z\d-]+)*$/.test(value) ? value.split('|') : (KINDS[value] ?? 'none');
@@ -93,9 +93,7 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly options: O;
   /** Options end at the first operand, as in `create IMAGE CMD -x`. */
   readonly operandsEndOptions?: boolean;
-  /**
-   * The command runs until a signal comes, which is its normal end. Work that still runs then ends with it.
-   */
+  /** The command runs until a signal comes, which is its normal end. Unfinished work ends with it. */
   readonly untilSignal?: boolean;
   /** The number of operands, and what each of them names. The last kind is that of all further operands. */
   readonly operands: { readonly min: number; readonly max: number; readonly kinds?: readonly ValueKind[] };

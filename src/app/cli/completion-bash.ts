@@ -1,7 +1,4 @@
-/**
- * Makes the completion of bash, a script. It needs bash 4.4 and nothing else, not even the package
- * bash-completion.
- */
+/** Makes the completion script for bash. It needs bash 4.4, and does not need the package bash-completion. */
 import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
 import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 

@@ -1,4 +1,4 @@
-/** Makes the completion of fish, a script. */
+/** Makes the completion script for fish. */
 import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
 import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
@@ -81,7 +81,7 @@ function __layerstack_names -a kind
 end
 `;
 
-/** More than any number of operands. */
+/** Larger than the number of operands of any command. */
 const REST = 100000;
 
 function takingOptions(verb: string, options: readonly ShellOption[]): string[] {

@@ -1,4 +1,4 @@
-/** Makes the completion of zsh, a script for `compinit`. */
+/** Makes the completion script for zsh, which `compinit` loads. */
 import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
 import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 

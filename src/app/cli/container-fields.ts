@@ -30,7 +30,7 @@ export function containerFields(container: ContainerInspect, truncate: boolean):
 }
 
 /**
- * A run of consecutive ports. Each is published under its own number at one address, or none is published.
+ * A run of consecutive ports. Either all are published, each under its own number at one address, or none is.
  */
 interface Run {
   readonly first: PortSummary;

@@ -27,6 +27,6 @@ export function parseCopyOperand(text: string): CopyOperand {
   const colon = text.indexOf(':');
   if (colon < 0 || text.startsWith('/') || text.startsWith('.'))
     return { owner: 'host', name: '', path: text };
-  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} has no container name before the colon`);
+  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} lacks a container name before the colon`);
   return { owner: 'container', name: text.slice(0, colon), path: text.slice(colon + 1) };
 }

@@ -1,6 +1,6 @@
 /**
  * How a failed command ends: with one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`,
- * and with an exit status. 1: it failed, or a signal stopped it. 2: the command line is wrong.
+ * and with an exit status. 1: the command failed, or a signal stopped it. 2: the command line is wrong.
  */
 import { firstError, isError, isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { UsageError } from './command.ts';

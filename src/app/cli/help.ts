@@ -60,8 +60,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns the message for an unknown verb. It names the verb that does the work, or the one that may be
- * meant.
+ * Returns the message for an unknown verb. It names the verb to use instead, or a verb that is spelt alike.
  */
 export function unknownVerb(name: string, verbs: readonly string[]): string {
   const near = nearest(name, verbs);

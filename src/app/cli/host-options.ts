@@ -212,7 +212,7 @@ function restartPolicy(text: string): object {
   return { Name, MaximumRetryCount: wholeOf('--restart', retries) };
 }
 
-/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts the second is the access where it can be one. */
+/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts, the second is the access if it has the form of one. */
 function device(text: string): object {
   const parts = text.split(':');
   const isAccess = (part = ''): boolean => /^[rwm]{1,3}$/.test(part);
@@ -234,7 +234,9 @@ function tmpfs(text: string): [string, string] {
   return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, only as far as the warning about unpublished ports needs it. */
+/**
+ * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, only as far as needed to report that ports are not published.
+ */
 function ports(text: string): object {
   const [container = '', HostPort = '', HostIp = ''] = text.split(':').reverse();
   return { [container.includes('/') ? container : `${container}/tcp`]: [{ HostIp, HostPort }] };

@@ -1,6 +1,6 @@
 /**
- * Turns documents of `inspect` into the values that docker's templates see. There some objects are maps, and
- * others are structs; a null is a nil map, pointer or slice (docker/docker: api/types/types.go).
+ * Turns documents of `inspect` into values of Go for templates. As in docker, some objects are maps, others
+ * are structs, and a null is a nil map, pointer or slice (docker/docker: api/types/types.go).
  */
 import { Nil } from '../../core/template/values.ts';
 

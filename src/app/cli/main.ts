@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * The command `layerstack`: finds the verb, parses its arguments, runs it, and turns the outcome into an exit
- * status. SIGINT and SIGTERM abort the work, which then undoes its unfinished changes. A second signal ends
- * the process at once.
+ * status. SIGINT and SIGTERM abort the work, which then undoes unfinished changes. A second signal ends the
+ * process at once.
  */
 import { isError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
@@ -42,7 +42,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-// The reader has closed our output, as in `layerstack images | head -1`: this is not a failure.
+// The reader has closed the output, as in `layerstack images | head -1`. This is not a failure.
 processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') {
     processOutputs.stderr.print(describeError(error).line);
@@ -76,7 +76,7 @@ async function main(args: string[]): Promise<number> {
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...globalOnly(values, command) }), values, operands);
     if (command.untilSignal === true) process.exit(0);
-    // The work was done before the signal came: the status is 0.
+    // The work was complete before the signal came, so the status is 0.
     printAftermath('done, but ');
     return 0;
   } catch (error) {

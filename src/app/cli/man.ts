@@ -89,7 +89,7 @@ function page(
   return `${[header, '.SH NAME', `${roff(name)} \\- ${roff(summary)}`, ...body].join('\n')}\n`;
 }
 
-/** Formats `layerstack load [OPTIONS]`: words to type as they are in bold, placeholders not. */
+/** Formats `layerstack load [OPTIONS]`. Words to type are bold, placeholders are not. */
 function usageLines(verb: string, line: string): string[] {
   const typed = `layerstack ${verb}`;
   return [`.B ${roff(typed)}`, ...(line === `${typed} ` ? [] : [roff(line.slice(typed.length).trim())])];

@@ -12,7 +12,7 @@ export interface Reading {
 
 /** The time over which the rate is measured: short enough to follow a change, long enough not to jump. */
 const WINDOW_MS = 5000;
-/** A rate over less time says nothing. */
+/** A rate over less time than this is not reported. */
 const MIN_MEASURED_MS = 500;
 /** At most one moment is kept for each interval of this length. */
 const STEP_MS = 100;
@@ -39,7 +39,8 @@ export class Meter {
   /** Records that `current` bytes of `total` are done. */
   add(current: number, total?: number): void {
     const at = this.#now();
-    // The total has shrunk, as in a push that finds layers at the registry: earlier moments do not count.
+    // `current` was reduced, as in a push that finds layers at the registry. Earlier moments do not count
+    // then.
     if (current < this.#current) this.#moments = [];
     this.#current = current;
     this.#total = total;

@@ -4,7 +4,7 @@ import type { Reading } from './meter.ts';
 
 const MAX_BAR = 30;
 const MIN_BAR = 10;
-/** In seconds. A longer estimate means that the work has stalled; it is not shown. */
+/** In seconds. A longer estimate is not shown, because then the work hardly moves. */
 const MAX_LEFT = 100 * 3600;
 
 /**

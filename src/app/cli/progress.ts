@@ -1,6 +1,6 @@
 /**
  * Shows the progress of a load, import, save or export on stderr. A terminal gets one line that is redrawn. A
- * terminal that cannot redraw (TERM=dumb) gets a new line now and then. Anything else, such as a log, gets
+ * terminal that cannot redraw (TERM=dumb) gets a line now and then. Any other output, such as a log, gets
  * only notices and warnings.
  */
 import type { ProgressEvent } from '../../core/progress.ts';

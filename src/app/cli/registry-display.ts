@@ -20,7 +20,7 @@ export interface Words {
   say(event: Exclude<ProgressEvent, LayerProgress>): string | undefined;
   /** Returns the name of a layer: the digest in its progress events. */
   name(event: LayerProgress): string;
-  /** Returns the state of a layer; undefined for an event that this operation does not have. */
+  /** Returns the line of a layer after an event; undefined for an event that this operation does not have. */
   line(event: LayerProgress): LayerLine | undefined;
   /** Phases that get a bar, but no line in a log. */
   readonly fleeting: readonly string[];

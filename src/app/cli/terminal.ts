@@ -36,7 +36,10 @@ export class Output {
     return this.stream.rows || 24;
   }
 
-  /** Writes each text on a line of its own. On a terminal a text stays on one line, whatever it holds. */
+  /**
+   * Writes each text on a line of its own. On a terminal a text stays on one line, even if it holds line
+   * breaks.
+   */
   print(...lines: readonly string[]): void {
     if (lines.length === 0) return;
     const shown = this.isTerminal ? lines.map(showLine) : lines;

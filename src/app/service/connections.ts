@@ -1,9 +1,9 @@
 /**
  * The facts about each connection besides its bytes: the process at the other end, the traffic that was
  * counted already, and whether a request is being answered on it. The kernel names the process (SO_PEERCRED)
- * when it connects, because nothing can be asked about a client that is gone. The number of connections has a
- * limit. Beyond it the service closes idle connections, the longest idle first, so that a client cannot lock
- * others out with connections that it does not use.
+ * when it connects, because a client that has disconnected cannot be identified. The number of connections
+ * has a limit. Beyond it the service closes idle connections, the longest idle first, so that a client cannot
+ * lock others out with connections that it does not use.
  */
 import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';

@@ -93,7 +93,9 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
   };
 }
 
-/** Returns whether a container has one of the networks, and one of the volumes. An empty list asks for none. */
+/**
+ * Returns whether a container has one of the networks, and one of the volumes. An empty list asks for none.
+ */
 function hasNetworkAndVolume(
   { NetworkSettings, Mounts }: ContainerSummary,
   networks: readonly string[],

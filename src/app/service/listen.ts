@@ -13,7 +13,7 @@ import { call, native } from '../../system/native.ts';
 import type { InheritedSocket } from './activation.ts';
 import { formatHost, type Host } from './hosts.ts';
 
-/** For root and the group: each client can do whatever root can. */
+/** For root and the group: each client has the power of root. */
 const SOCKET_MODE = 0o660;
 const LOCK_MODE = 0o600;
 /** Connections that wait for the event loop. The kernel's own bound (net.core.somaxconn) is 4096. */

@@ -91,8 +91,8 @@ export class LogFile {
         done += (await writeAsync(this.#fd, chunk, done, chunk.length - done, null)).bytesWritten;
       } catch (error) {
         if (!isSystemError(error, 'EAGAIN', 'EINTR')) {
-          // The disk is full, or the reader is gone. The service continues without this text, because it
-          // matters more than its log.
+          // The disk is full, or the reader has closed the pipe. The service continues without this text,
+          // because it matters more than its log.
           this.#dropped++;
           return;
         }

@@ -18,7 +18,7 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   denied: 403,
   unavailable: 503,
   'data-loss': 500,
-  // The client is usually gone. It sees this only if the service itself aborted the work because it stops.
+  // The client has usually disconnected. It sees this only if the service aborts the work because it stops.
   aborted: 503,
   internal: 500,
 };

@@ -46,6 +46,6 @@ export const SIGNATURES: Signatures = {
     "CopyOptions": {"keys":{"followLink":"boolean","archive":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "CommitOptions & NameOptions": {"keys":{"author":"string","message":"string","config":{"object":"ContainerConfig"},"changes":{"list":"string"},"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
     "ExportOptions": {"keys":{"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
-    "DiskImageOptions": {"keys":{"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
+    "DiskImageOptions": {"keys":{"format":{"one":["erofs","ext4"]},"size":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
   },
 };

@@ -26,7 +26,7 @@ export const SIGNATURES: Signatures = {
     "LoginOptions": {"keys":{"keep":"boolean","config":{"object":"DockerConfig"},"signal":{"object":"AbortSignal"}}},
     "DockerConfig": {"methods":["get","store","erase"]},
     "LogoutOptions": {"keys":{"config":{"object":"DockerConfig"},"signal":{"object":"AbortSignal"}}},
-    "PullOptions & RegistryOptions": {"keys":{"platform":"string","allTags":"boolean","maxConcurrentDownloads":"number","maxBytes":"number","keepBlobs":"boolean","signal":{"object":"AbortSignal"},"onProgress":"function","credentials":{"object":"CredentialSource"}}},
+    "PullOptions & RegistryOptions": {"keys":{"platform":"string","allTags":"boolean","maxConcurrentDownloads":"number","maxBytes":"number","keepBlobs":"boolean","form":{"one":["classic","packed","auto"]},"signal":{"object":"AbortSignal"},"onProgress":"function","credentials":{"object":"CredentialSource"}}},
     "PushOptions & RegistryOptions": {"keys":{"compression":{"one":["gzip","zstd"]},"compressionLevel":"number","format":{"one":["docker","oci"]},"allTags":"boolean","maxConcurrentUploads":"number","monolithic":"boolean","signal":{"object":"AbortSignal"},"onProgress":"function","credentials":{"object":"CredentialSource"}}},
   },
 };

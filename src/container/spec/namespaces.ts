@@ -48,7 +48,9 @@ export function namespacesOf(
   return [...own, ...(cgroups ? ['cgroup'] : [])].map((type) => ({ type }));
 }
 
-/** `linux.sysctl`: docker's own of a network namespace, the domain name, and what is given. */
+/**
+ * Returns `linux.sysctl`: docker's defaults for a network namespace, the domain name, and the requested ones.
+ */
 export function sysctlsOf(
   { NetworkMode, UTSMode, Sysctls }: HostSettings,
   domainname: string,

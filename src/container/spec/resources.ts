@@ -14,7 +14,7 @@ const PERIOD = 100_000n;
 const NANO = 1_000_000_000n;
 const UINT64 = 2n ** 64n;
 
-/** The places in the runtime configuration of limits that are copied unchanged. */
+/** The limits that are copied unchanged, with their places in the runtime configuration. */
 const CARRIED = {
   memory: {
     Memory: 'limit',

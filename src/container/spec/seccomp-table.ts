@@ -1,8 +1,8 @@
 /**
  * The system calls that docker's default seccomp profile allows. The table was made from the filters that
  * dockerd 28.5 gives to runc on amd64, without capabilities and with each capability alone. A conformance
- * test compares it with dockerd 20.10. Other calls fail with EPERM. The calls of another architecture are
- * those of its kernel that amd64 lacks.
+ * test compares it with dockerd 20.10. Other calls fail with EPERM. For another architecture, the table adds
+ * the calls of its kernel that amd64 does not have.
  */
 
 /** Allowed for every process. */
@@ -50,7 +50,7 @@ export const ALLOWED = (
 ).split(' ');
 
 /**
- * Allowed for every process from this kernel version on, since only then the kernel checks them well enough.
+ * Allowed for every process from this kernel version on. Older kernels do not check these calls well enough.
  */
 export const ALLOWED_SINCE: Readonly<Record<string, readonly string[]>> = {
   '4.8': ['process_vm_readv', 'process_vm_writev', 'ptrace'],

@@ -1,6 +1,7 @@
 /**
- * Reads a container's host config for the runtime configuration: `containers/<id>/hostconfig.json`, ours or
- * dockerd's, by docker's types. Missing members are absent. A missing document counts as empty.
+ * Reads a container's host config for the runtime configuration: `containers/<id>/hostconfig.json`, written
+ * by layerstack or dockerd, by docker's types. Missing members are absent. A missing document counts as
+ * empty.
  */
 import { Buffer } from 'node:buffer';
 import { readText } from '../../system/store-files.ts';

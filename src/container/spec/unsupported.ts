@@ -15,7 +15,7 @@ export interface Unsupported {
   /** The key of docker's host config, e.g. `PortBindings`. */
   readonly key: string;
   readonly reason: string;
-  /** A hint what to do instead. */
+  /** What to do instead. */
   readonly wayOut: string;
 }
 

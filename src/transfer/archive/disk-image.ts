@@ -1,23 +1,30 @@
 /**
- * Writes a root file system as one file that a virtual machine mounts: an EROFS image with 4 KiB blocks that
- * holds all contents. Native code writes it in one pass over the files and unpacks nothing. The same root
- * file system gives the same bytes.
+ * Writes a root file system as one file that a virtual machine mounts and boots from: read-only EROFS, or
+ * ext4. The same image gives the same bytes.
  */
-import { throwIfAborted } from '../../core/abort.ts';
-import { isSystemError, LayerstackError } from '../../core/errors.ts';
+import { LayerstackError } from '../../core/errors.ts';
 import type { ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
-import type { Overlay } from '../../layer/overlay.ts';
-import type { Layout } from '../../system/layout.ts';
-import { call, native } from '../../system/native.ts';
+import { openChain } from '../../layer/packed/chain.ts';
+import type { Root } from '../../system/root.ts';
+import { writeErofs, type DiskTree } from './erofs-disk.ts';
+import { writeExt4 } from './ext4-disk.ts';
 import { pinImages, type SaveStores } from './save.ts';
 
 export interface DiskImageOptions {
   /**
+   * `erofs`: read-only, as large as its contents. `ext4`: writable; made by `mke2fs` of the host, with whole
+   * seconds from 1901 to 2038 as times, at most 4 KiB of attributes for each file, and a `lost+found`.
+   * Default erofs.
+   */
+  readonly format?: 'erofs' | 'ext4' | undefined;
+  /** Bytes of an ext4 file system. Default: enough for its contents. */
+  readonly size?: number | undefined;
+  /**
    * Upper bound of all times in the image, in seconds since 1970. It is also the time of the image itself,
-   * which is otherwise 0.
+   * which is otherwise 0 (EROFS) or 1 (ext4).
    */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -27,8 +34,7 @@ export interface DiskImageOptions {
 
 /** The parts of the store that read an image's layers. */
 export interface DiskImageStores extends SaveStores {
-  readonly layout: Layout;
-  readonly overlay: Pick<Overlay, 'lowersOf'>;
+  readonly root: Root;
 }
 
 /**
@@ -51,8 +57,10 @@ export async function writeImageOfImage(
       'ERR_INVALID_ARGUMENT',
       `image ${id} has no layers, so it has no root file system`,
     );
-  const lowers = await stores.overlay.lowersOf(top.cacheId);
-  await write(fd, stores.layout.at(stores.layout.overlay2), lowers, options);
+  const { root, layers } = stores;
+  await using chain = await openChain(root, layers, top.chainId);
+  const tree = { root: root.layout.at(root.layout.overlay2), lowers: chain.directories };
+  await write(fd, tree, id, options);
 }
 
 /**
@@ -71,31 +79,22 @@ export async function writeImageOfContainer(
     readOnly: true,
     signal: options.signal,
   });
-  await write(fd, mount.path, [], options);
+  await write(fd, { root: mount.path, lowers: [] }, container.id, options);
 }
 
-async function write(
-  fd: number,
-  root: string,
-  lowers: readonly string[],
-  { sourceDateEpoch, signal, onProgress }: DiskImageOptions,
-): Promise<void> {
-  throwIfAborted(signal);
-  const image = new native.ErofsImage({ root, lowers, fd, latestMtime: sourceDateEpoch });
-  const abort = (): void => image.abort();
-  signal?.addEventListener('abort', abort, { once: true });
-  try {
-    for (const warning of await call(image.result)) onProgress?.({ type: 'warning', ...warning });
-  } catch (error) {
-    throwIfAborted(signal);
-    if (isSystemError(error, 'ENOSYS'))
-      throw new LayerstackError(
-        'ERR_UNSUPPORTED',
-        'this kernel cannot make an overlay without a mount point (fsopen, Linux 5.2): create a container of the image, and write that',
-        { cause: error },
-      );
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', abort);
-  }
+/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a size that is wrong, or with EROFS. */
+async function write(fd: number, tree: DiskTree, id: string, options: DiskImageOptions): Promise<void> {
+  const { format = 'erofs', size } = options;
+  if (size !== undefined && !(Number.isSafeInteger(size) && size > 0))
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `a size of ${size} bytes: give a positive whole number`,
+    );
+  if (format === 'ext4') return writeExt4(fd, tree, id, options);
+  if (size !== undefined)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      'an EROFS image is as large as its contents: give a size for ext4 only',
+    );
+  await writeErofs(fd, tree, options);
 }

@@ -23,11 +23,15 @@ import { baseImage, childImage } from '../../image/generate.ts';
 import { addOwnImage } from '../../image/own-image.ts';
 import type { ImageStore } from '../../image/store.ts';
 import {
+  formAbove,
   OWN_LAYER_LIMITS,
+  stagedForm,
+  type LayerForm,
   type LayerSource,
   type LayerStore,
   type StagedLayer,
   type StageOptions,
+  type StoreForm,
 } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
@@ -56,6 +60,12 @@ export interface ImportOptions {
    * so that the bytes are reproducible.
    */
   readonly sourceDateEpoch?: number | undefined;
+  /**
+   * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
+   * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
+   * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
+   */
+  readonly form?: StoreForm | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -93,7 +103,9 @@ export async function importImage(
   // The pin keeps these layers until the image refers to them.
   await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
   const below = await layers.stack(parent?.diffIds ?? []);
-  const staged = await timed('import', 'stage', () => stage(stores, source, options));
+  const staged = await timed('import', 'stage', () =>
+    stage(stores, source, options, formAbove(below, stagedForm(options.form))),
+  );
   try {
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const { diffId } = staged;
@@ -144,6 +156,7 @@ async function stage(
   { root, layers }: ImportStores,
   source: string | AsyncIterable<Uint8Array>,
   { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal, onProgress }: ImportOptions,
+  form: LayerForm,
 ): Promise<StagedLayer> {
   const stageFrom = (
     from: LayerSource,
@@ -157,6 +170,7 @@ async function stage(
           onProgress({ type: 'progress', current, ...(total !== undefined && { total }) }),
       }),
       name: typeof source === 'string' ? source : 'stdin',
+      form,
       signal,
     });
   const limits = { ...DEFAULT_LIMITS, maxBytes };

@@ -8,7 +8,7 @@ import { throwIfAborted } from '../../core/abort.ts';
 import { parseKnownPlatform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
-import type { LayerStore } from '../../layer/store.ts';
+import { stagedForm, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
@@ -31,6 +31,12 @@ export interface LoadOptions {
    * TiB.
    */
   readonly maxBytes?: number | undefined;
+  /**
+   * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
+   * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
+   * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
+   */
+  readonly form?: StoreForm | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -81,6 +87,7 @@ export async function load(
     onProgress,
     hint: 'the archive is damaged: save the image again',
     log: stores.root.log,
+    form: stagedForm(options.form),
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;

@@ -9,7 +9,7 @@ import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID, Digest } from '../../core/digest.ts';
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
-import type { LayerSource, LayerStore, StagedLayer, StageOptions } from '../../layer/store.ts';
+import type { LayerForm, LayerSource, LayerStore, StagedLayer, StageOptions } from '../../layer/store.ts';
 import type { Logger } from '../../system/log.ts';
 import { inLayer, layersTooLarge, notALayer, type LayerOrigin } from './layer-errors.ts';
 import type { LayerContent, LayerMember } from './member.ts';
@@ -35,6 +35,8 @@ export interface LayerPoolOptions extends LayerOrigin {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly log: Pick<Logger, 'warn'>;
+  /** The form in which layers are stored. Default: `classic`. */
+  readonly form?: LayerForm | undefined;
 }
 
 /** The digests that a layer must have. */
@@ -64,11 +66,13 @@ export class LayerPool {
   constructor(layers: Pick<LayerStore, 'stage' | 'restage' | 'discard'>, options: LayerPoolOptions) {
     this.#layers = layers;
     this.#options = options;
+    this.form = options.form ?? 'classic';
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
     // Every layer adds a listener.
     setMaxListeners(0, this.signal);
   }
 
+  readonly form: LayerForm;
   /** Fires when the load can no longer succeed, or when the caller's signal fires. */
   readonly signal: AbortSignal;
 
@@ -173,7 +177,7 @@ export class LayerPool {
       } catch (error) {
         // The next writer removes it at its start. This error must not replace the reason why the load
         // failed.
-        this.#options.log.warn('a staged layer could not be removed', { cacheId: staged.cacheId, error });
+        this.#options.log.warn('a staged layer could not be removed', { writeSet: staged.writeSet, error });
       }
     }
   }
@@ -225,6 +229,7 @@ export class LayerPool {
           limits,
           signal: this.signal,
           name,
+          form: this.form,
           onProgress: (current) => {
             const phase = expected.blob && content.phase?.(current);
             onProgress?.({ type: 'layer-progress', ...layer, current, ...(phase && { phase }) });

@@ -39,7 +39,7 @@ export async function pinLayers(
 export async function stageLayers(
   layers: Pick<LayerStore, 'findAll'>,
   images: readonly PlannedImage[],
-  pool: LayerPool,
+  pool: Pick<LayerPool, 'take' | 'isBegun' | 'form'>,
   onProgress: OnProgress | undefined,
 ): Promise<StagedImages> {
   const chains = images.map(({ config }) => chainIds(config.diffIds));
@@ -47,7 +47,9 @@ export async function stageLayers(
   for (const [index, chain] of chains.entries())
     for (const [depth, chainId] of chain.entries())
       needed.set(chainId, needed.get(chainId) ?? (images[index]?.layers[depth] as PlannedLayer));
-  const known = await layers.findAll([...needed.keys()]);
+  const present = await layers.findAll([...needed.keys()]);
+  // An image in Docker's form cannot stand on packed layers: they are extracted from this source, too.
+  const known = present.map((layer) => (pool.form === 'classic' && layer?.packed ? undefined : layer));
   const ready = new Map<ChainID, StagedLayer | Layer>();
   const fresh: StagedLayer[] = [];
   const tally = new Tally<ChainID>(onProgress);

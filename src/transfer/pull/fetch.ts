@@ -4,7 +4,7 @@
  */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { OnProgress } from '../../core/progress.ts';
-import type { StagedLayer } from '../../layer/store.ts';
+import { stagedForm, type StagedLayer } from '../../layer/store.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
 import type { LayerMember } from '../ingest/member.ts';
@@ -42,6 +42,7 @@ export class LayerFetch {
       maxBytes,
       signal: options.signal,
       log: root.log,
+      form: stagedForm(options.form),
       onProgress,
       hint: "the registry's copy is damaged, or it is changed on the way: pull it again, or push it again",
     });

@@ -58,7 +58,7 @@ export class ImagePull {
     const member = fetch.member.bind(fetch);
     const { image, isKnown } = await planPulledImage(this.#context, this.#name, resolved, { member, signal });
 
-    const missing = await missingChains(stores.layers, image);
+    const missing = await missingChains(stores.layers, image, options.form);
     await using _layers = await this.#lock(
       missing.map((chain) => `layer ${chain}`),
       signal,

@@ -3,7 +3,7 @@ import type { Digest, ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Distribution } from '../../image/distribution.ts';
 import type { ImageStore } from '../../image/store.ts';
-import type { LayerStore } from '../../layer/store.ts';
+import type { LayerStore, StoreForm } from '../../layer/store.ts';
 import type { Root } from '../../system/root.ts';
 import type { LayerWarning } from '../ingest/publish-images.ts';
 import type { PullSource } from './source.ts';
@@ -22,6 +22,12 @@ export interface PullOptions {
    * and the blobs that were pulled. Default false.
    */
   readonly keepBlobs?: boolean | undefined;
+  /**
+   * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
+   * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
+   * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
+   */
+  readonly form?: StoreForm | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }

@@ -6,7 +6,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
 import { formatReference, type Reference } from '../../core/reference.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
-import type { LayerStore } from '../../layer/store.ts';
+import { stagedForm, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import type { LayerMember } from '../ingest/member.ts';
 import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
 import { fetchConfig } from './config.ts';
@@ -103,14 +103,16 @@ async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Ar
   }
 }
 
-/** Returns the chains that the store lacks. */
+/** Returns the chains that the store lacks; for the classic form, also those that it has only packed. */
 export async function missingChains(
   layers: Pick<LayerStore, 'findAll'>,
   { config }: PlannedImage,
+  form: StoreForm | undefined,
 ): Promise<ChainID[]> {
   const chain = chainIds(config.diffIds);
   const found = await layers.findAll(chain);
-  return chain.filter((_, index) => found[index] === undefined);
+  const isClassic = stagedForm(form) === 'classic';
+  return chain.filter((_, index) => found[index] === undefined || (isClassic && found[index].packed));
 }
 
 function platformOf({ platform }: PullOptions): Platform | undefined {

@@ -147,7 +147,7 @@ export class RepositoryClient implements AsyncDisposable {
 
   /**
    * Mounts a blob of another repository (in familiar form) of the same registry into this repository, without
-   * its bytes. Returns false where the registry does not do it, whatever it answers; the blob must then be
+   * its bytes. Returns false if the registry does not mount it; its answers differ. The blob must then be
    * uploaded.
    */
   async mountBlob(digest: Digest, from: string, { signal }: RequestOptions = {}): Promise<boolean> {

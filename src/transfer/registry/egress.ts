@@ -45,7 +45,7 @@ export class Egress implements EgressPolicy {
 
   /**
    * @param host `HOST[:PORT]` of the registry
-   * @param http whether the registry speaks plain HTTP, whatever the settings say
+   * @param http whether the registry speaks plain HTTP, even if the settings do not allow it
    */
   constructor(settings: RegistrySettings, host: string, http = false) {
     this.#settings = settings;

@@ -194,7 +194,7 @@ export class Upload {
     }
   }
 
-  /** Returns how many bytes the session has. Abandons a session that is gone or gives no number. */
+  /** Returns how many bytes the session has. Abandons a session that no longer exists or gives no number. */
   async #arrived(): Promise<number> {
     if (!this.#session) return 0;
     try {

@@ -4,7 +4,7 @@
  */
 import { defineCommand, type Context } from '../command.ts';
 
-/** More names than a user reads. */
+/** A reader does not need more names than this. */
 const MOST = 1000;
 
 export const command = defineCommand({

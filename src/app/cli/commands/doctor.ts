@@ -1,4 +1,4 @@
-/** `layerstack doctor`: prints findings as a table; fails where one of them fails. */
+/** `layerstack doctor`: prints findings as a table. The command fails if one of the checks fails. */
 import { LayerstackError } from '../../../core/errors.ts';
 import { defineCommand } from '../command.ts';
 import { formatTable, parseFormat } from '../output.ts';

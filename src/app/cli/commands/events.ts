@@ -81,7 +81,7 @@ async function shownAs(format: string | undefined): Promise<(event: ApiEvent) =>
   return (event) => show(new Message(event) as unknown as Readonly<Record<string, unknown>>);
 }
 
-/** An event as templates see it (moby/moby: api/types/events, Message). */
+/** The fields of an event that a template can use (moby/moby: api/types/events, Message). */
 class Message {
   readonly [TYPE] = 'events.Message';
   readonly Status: string;

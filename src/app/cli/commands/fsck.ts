@@ -1,4 +1,6 @@
-/** `layerstack fsck`: prints findings, one a line or as JSON; fails where a problem was not repaired. */
+/**
+ * `layerstack fsck`: prints findings, one a line or as JSON. The command fails if a problem was not repaired.
+ */
 import { LayerstackError } from '../../../core/errors.ts';
 import { isWrong } from '../../../core/store-finding.ts';
 import { defineCommand } from '../command.ts';
@@ -19,8 +21,8 @@ export const command = defineCommand({
   examples: [{ command: 'layerstack fsck --deep', does: 'reads all content, and changes nothing' }],
   async run(context, values) {
     const format = parseFormat(values.format);
-    // Without --repair nothing is written. So the leftovers of a dead writer are reported before the next
-    // writer removes them.
+    // Without --repair the store is open read-only. So leftovers of dead writers are reported: opening it for
+    // writing would remove them.
     await using store = await context.open({ readOnly: values.repair !== true });
     let wrong = 0;
     for await (const finding of store.fsck({

@@ -5,7 +5,7 @@ import { parseFilters } from '../filters.ts';
 import { formatAge, formatBytes, formatId, formatTime } from '../format.ts';
 import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
-/** One line: an image under one of its names. */
+/** A line of the table: an image and one of its names. */
 interface Row {
   readonly image: ImageSummary;
   readonly repository: string;
@@ -16,7 +16,7 @@ interface Row {
 const HEADERS: Readonly<Record<string, string>> = {
   ...{ ID: 'IMAGE ID', Repository: 'REPOSITORY', Tag: 'TAG', Digest: 'DIGEST', CreatedSince: 'CREATED' },
   ...{ CreatedAt: 'CREATED AT', Size: 'SIZE', Containers: 'CONTAINERS', VirtualSize: 'SIZE' },
-  ...{ SharedSize: 'SHARED SIZE', UniqueSize: 'UNIQUE SIZE' },
+  ...{ SharedSize: 'SHARED SIZE', UniqueSize: 'UNIQUE SIZE', Form: 'FORM' },
 };
 
 const NONE = '<none>';
@@ -120,7 +120,12 @@ function rowsOf(image: ImageSummary, digests: boolean): Row[] {
 }
 
 function table(rows: readonly Row[], truncate: boolean, digests: boolean): string[] {
-  const header = ['REPOSITORY', 'TAG', ...(digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'];
+  // Docker's table, unless it would hide that an image is in another form than Docker's.
+  const forms = rows.some(({ image }) => image.Form !== undefined);
+  const header = [
+    ...['REPOSITORY', 'TAG', ...(digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'],
+    ...(forms ? ['FORM'] : []),
+  ];
   return formatTable(
     header,
     rows.map(({ image, repository, tag, digest }) => [
@@ -130,6 +135,7 @@ function table(rows: readonly Row[], truncate: boolean, digests: boolean): strin
       formatId(image.Id, truncate),
       formatAge(created(image)),
       formatBytes(image.Size),
+      ...(forms ? [formOf(image)] : []),
     ]),
   );
 }
@@ -142,6 +148,7 @@ function document({ image, repository, tag, digest }: Row, truncate: boolean): R
     CreatedAt: unixMs === undefined ? 'N/A' : formatTime(unixMs),
     CreatedSince: formatAge(unixMs),
     Digest: digest,
+    Form: formOf(image),
     ID: formatId(image.Id, truncate),
     Repository: repository,
     SharedSize: 'N/A',
@@ -150,6 +157,10 @@ function document({ image, repository, tag, digest }: Row, truncate: boolean): R
     UniqueSize: 'N/A',
     VirtualSize: formatBytes(image.VirtualSize),
   };
+}
+
+function formOf({ Form }: ImageSummary): string {
+  return Form ?? 'classic';
 }
 
 /** Returns milliseconds since 1970; undefined where the config has no time (year 1 in Go). */

@@ -34,6 +34,10 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    packed: {
+      type: 'boolean',
+      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+    },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
   operands: { min: 1, max: 2, kinds: ['file', 'none'] },
@@ -66,6 +70,7 @@ export const command = defineCommand({
       changes: values.change,
       platform: values.platform,
       maxBytes,
+      form: values.packed === true ? 'packed' : undefined,
       sourceDateEpoch: sourceDateEpoch(),
       signal: context.signal,
       onProgress: progress.show,

@@ -30,6 +30,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   tree: { summary: 'draw the layers and the images on them', load: () => import('./tree.ts') },
   tag: { summary: 'name an image', load: () => import('./tag.ts') },
   rmi: { summary: 'remove images', load: () => import('./rmi.ts') },
+  settle: { summary: "bring packed images into Docker's form", load: () => import('./settle.ts') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.ts') },
   df: { summary: 'show how much disk images and containers use', load: () => import('./df.ts') },
   create: { summary: 'make a container from an image', load: () => import('./create.ts') },

@@ -26,12 +26,20 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    packed: {
+      type: 'boolean',
+      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+    },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
     format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
   },
   operands: { min: 0, max: 0 },
   examples: [
     { command: 'layerstack load -i app.tar', does: 'loads an archive that `docker save` wrote' },
+    {
+      command: 'layerstack load --packed -i app.tar',
+      does: 'loads without extracting: the kernel mounts the tars',
+    },
     {
       command: 'curl -fsSL https://example.org/app.tar.gz | layerstack load',
       does: 'loads from a pipe, compressed or not',
@@ -48,6 +56,7 @@ export const command = defineCommand({
     const loading = store.images.load(values.input ?? context.stdin, {
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
+      ...(values.packed === true && { form: 'packed' as const }),
       signal: context.signal,
       onProgress: progress.show,
     });

@@ -34,6 +34,10 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    packed: {
+      type: 'boolean',
+      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+    },
     quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
     format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
     'disable-content-trust': {
@@ -63,7 +67,7 @@ export const command = defineCommand({
     );
     const directory = values['all-platforms'];
     if (directory !== undefined) {
-      const other = ['all-tags', 'platform', 'keep-blobs'].find((option) => option in values);
+      const other = ['all-tags', 'platform', 'keep-blobs', 'packed'].find((option) => option in values);
       if (other !== undefined) throw new UsageError(`--all-platforms does not go with --${other}`);
       try {
         const registry = await context.registry();
@@ -90,6 +94,7 @@ export const command = defineCommand({
       const { images } = await store.registry.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
         keepBlobs: values['keep-blobs'] === true,
+        form: values.packed === true ? 'packed' : undefined,
         maxConcurrentDownloads,
         onProgress: display.show,
       });

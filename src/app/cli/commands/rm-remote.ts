@@ -19,6 +19,6 @@ export const command = defineCommand({
     if (untagged !== undefined) context.print(`Untagged: ${untagged}`);
     if (deleted !== undefined) context.print(`Deleted: ${deleted}`);
     if (untagged !== undefined && deleted !== undefined)
-      context.stderr.print('The registry cannot delete a tag alone: all tags of this manifest are gone.');
+      context.stderr.print('The registry cannot delete a tag alone: all tags of this manifest were deleted.');
   },
 });

@@ -4,7 +4,10 @@ import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
 
-/** A removed archive, `/app.tar`, has the form of a container's name. */
+/**
+ * Returns whether the name is that of a mounted archive. `/app.tar`, once removed, looks like a container's
+ * name.
+ */
 async function isMountedArchive({ archives }: Layerstack, name: string): Promise<boolean> {
   return name.startsWith('/') && (await archives.list()).some(({ archive }) => archive === name);
 }

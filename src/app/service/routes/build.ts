@@ -1,8 +1,8 @@
 /**
- * Requests for BuildKit. docker's client (23 and later) builds with BuildKit whatever `_ping` says: buildx
- * asks `POST /grpc` for a gRPC connection, and if that fails it starts a container of moby/buildkit to build
- * in. So the connection succeeds, and every call on it fails at once with status 12 (unimplemented) and an
- * alternative. Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
+ * Requests for BuildKit. docker's client (23 and later) builds with BuildKit even if `_ping` names another
+ * builder: buildx asks `POST /grpc` for a gRPC connection, and if that fails it starts a container of
+ * moby/buildkit to build in. So the connection succeeds, and every call on it fails at once with status 12
+ * (unimplemented) and an alternative. Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
  */
 import { once } from 'node:events';
 import { constants, createServer } from 'node:http2';

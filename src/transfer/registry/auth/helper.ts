@@ -23,7 +23,7 @@ const MAX_QUOTED = 300;
 /** Kept of stderr: more than is quoted, so that no secret is cut before it is hidden. */
 const MAX_ERRORS = 64 * 1024;
 
-/** The messages of helpers without credentials, whatever their status. */
+/** The messages of helpers without credentials; their exit statuses differ. */
 const NOT_FOUND =
   /^(?:credentials not found in native keychain|no credentials server URL|no credentials username)$/;
 

@@ -1,0 +1,165 @@
+#include "erofs/node_comparison.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <optional>
+
+#include "sys/failure.h"
+#include "sys/fd.h"
+#include "sys/xattrs.h"
+#include "tree/metadata.h"
+
+namespace layerstack::erofs {
+
+namespace {
+
+constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
+constexpr char kOpaqueXattr[] = "trusted.overlay.opaque";
+constexpr char kFileCapability[] = "security.capability";
+
+const char* KindName(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFREG: return "a file";
+    case S_IFDIR: return "a directory";
+    case S_IFLNK: return "a symbolic link";
+    case S_IFCHR: return "a character device";
+    case S_IFBLK: return "a block device";
+    case S_IFIFO: return "a fifo";
+    default: return "a socket";
+  }
+}
+
+uint32_t PackedNumber(dev_t device) {
+  const unsigned low = minor(device);
+  return (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
+}
+
+std::string LinkTarget(const LayerEntry& entry) {
+  std::string target(static_cast<size_t>(entry.info.st_size) + 1, '\0');
+  const ssize_t length =
+      Again<::readlinkat>(entry.directory, entry.name.c_str(), target.data(), target.size());
+  if (length < 0) ThrowErrno(errno, "readlink", entry.name);
+  target.resize(static_cast<size_t>(length));
+  return target;
+}
+
+std::string Octal(mode_t mode) {
+  char text[8];
+  std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mode & 07777));
+  return text;
+}
+
+std::string TimeText(int64_t seconds, uint32_t nanoseconds) {
+  char text[16];
+  std::snprintf(text, sizeof text, ".%09u", nanoseconds);
+  return std::to_string(seconds) + text;
+}
+
+void AddFact(std::string& list, const std::string& fact) {
+  if (!list.empty()) list += ", ";
+  list += fact;
+}
+
+// Attributes that security modules put on every file, whatever its layer says.
+bool IsLabel(const std::string& name) { return name.starts_with("security.") && name != kFileCapability; }
+
+// Overlayfs's own attributes, which mean the same in every place: where an entry was copied up from. Others
+// change what a mount shows.
+bool ChangesMount(const std::string& name) {
+  return name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
+}
+
+// Whether an attribute that no header has is a difference.
+bool IsAdditional(const std::string& name, bool of_upper) {
+  if (name.starts_with(kOverlayPrefix)) return ChangesMount(name);
+  if (name.starts_with("user.overlay.") || IsLabel(name)) return false;
+  return !of_upper || name == kFileCapability;
+}
+
+// Whether the file system has attributes of this name for the entry at all.
+bool IsSupported(const std::string& path, const std::string& name) {
+  return ::lgetxattr(path.c_str(), name.c_str(), nullptr, 0) >= 0 || errno != ENOTSUP;
+}
+
+void CompareXattrs(const std::string& path, const Node& node, bool of_upper, std::string& facts) {
+  if (node.xattrs) {
+    for (const auto& [name, value] : *node.xattrs) {
+      const std::optional<std::string> found = GetXattr(path, name);
+      if (found == value || (!found && !IsSupported(path, name))) continue;
+      AddFact(facts, "attribute " + name + (found ? " has another value" : " is missing"));
+    }
+  }
+  for (const std::string& name : ListXattrs(path)) {
+    if (node.xattrs && node.xattrs->contains(name)) continue;
+    if (IsAdditional(name, of_upper)) AddFact(facts, "additional attribute " + name);
+  }
+  const bool opaque = GetXattr(path, kOpaqueXattr) == "y";
+  if (node.children && opaque != node.opaque)
+    AddFact(facts, opaque ? "opaque, and should not be" : "not opaque, and should be");
+}
+
+}  // namespace
+
+std::string DifferentKind(const LayerEntry& entry, const Node& node) {
+  const struct stat& info = entry.info;
+  if ((info.st_mode & S_IFMT) != (node.mode & S_IFMT))
+    return std::string("is ") + KindName(info.st_mode) + " instead of " +
+           (node.IsWhiteout() ? "a whiteout" : KindName(node.mode));
+  if (S_ISLNK(node.mode) && LinkTarget(entry) != node.target) return "leads elsewhere than recorded";
+  if ((S_ISCHR(node.mode) || S_ISBLK(node.mode)) && PackedNumber(info.st_rdev) != node.number)
+    return "has another device number than recorded";
+  if (S_ISREG(node.mode) && static_cast<uint64_t>(info.st_size) != node.size)
+    return "has " + std::to_string(info.st_size) + " bytes instead of " + std::to_string(node.size);
+  return "";
+}
+
+std::string DifferentMetadata(const LayerEntry& entry, const Node& node, bool of_upper) {
+  const struct stat& info = entry.info;
+  std::string facts;
+  if (node.IsWhiteout()) return facts;
+  if (!S_ISLNK(node.mode) && (info.st_mode & 07777) != (node.mode & 07777))
+    AddFact(facts, "mode " + Octal(info.st_mode) + " instead of " + Octal(node.mode));
+  if (info.st_uid != node.uid || info.st_gid != node.gid) {
+    AddFact(facts, "owner " + std::to_string(info.st_uid) + ":" + std::to_string(info.st_gid) +
+                       " instead of " + std::to_string(node.uid) + ":" + std::to_string(node.gid));
+  }
+  // A header without a fraction may come from a program that leaves it out.
+  const bool exact = node.nanoseconds != 0;
+  if (node.dated &&
+      (info.st_mtim.tv_sec != node.seconds || (exact && info.st_mtim.tv_nsec != node.nanoseconds))) {
+    AddFact(facts, "time " + TimeText(info.st_mtim.tv_sec, static_cast<uint32_t>(info.st_mtim.tv_nsec)) +
+                       " instead of " + TimeText(node.seconds, node.nanoseconds));
+  }
+  CompareXattrs(EntryPath(entry.directory, entry.name), node, of_upper, facts);
+  return facts;
+}
+
+void SetMetadata(const LayerEntry& entry, const Node& node) {
+  const NodeRef ref{entry.directory, entry.name.c_str()};
+  const std::string path = EntryPath(entry.directory, entry.name);
+  ChangeOwner(ref, node.uid, node.gid);
+  for (const std::string& name : ListXattrs(path)) {
+    const bool known = node.xattrs && node.xattrs->contains(name);
+    const bool opaque = name == kOpaqueXattr && !node.opaque;
+    if (known || (!opaque && !IsAdditional(name, false))) continue;
+    if (Again<::lremovexattr>(path.c_str(), name.c_str()) != 0 && errno != ENODATA)
+      ThrowErrno(errno, "removexattr", entry.name);
+  }
+  if (node.xattrs) {
+    for (const auto& [name, value] : *node.xattrs)
+      if (IsSupported(path, name)) SetXattr(path, name, value);
+  }
+  if (node.opaque) SetXattr(path, kOpaqueXattr, "y");
+  if (!S_ISLNK(node.mode)) ChangeMode(ref, node.mode & 07777);
+  if (!node.dated) return;
+  const timespec time{static_cast<time_t>(node.seconds), static_cast<long>(node.nanoseconds)};
+  const timespec times[2] = {entry.info.st_atim, time};
+  if (Again<::utimensat>(entry.directory, entry.name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    ThrowErrno(errno, "utimensat", entry.name);
+}
+
+}  // namespace layerstack::erofs

@@ -1,0 +1,2 @@
+/** The module of `store.snapshots`, imported on first use, so that other commands start without it. */
+export { SnapshotStore } from '../../snapshot/store.ts';

@@ -1,0 +1,54 @@
+/**
+ * Settles packed images: extracts their layers from the tars into Docker's form, verified, as a load of the
+ * same layers does. Then dockerd sees the images. Containers keep working, since a mount finds the layers in
+ * the form that they have. The tars go when the layers are published.
+ */
+import { chainIds, type ImageID } from '../core/digest.ts';
+import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
+import type { ImageStore } from './store.ts';
+
+export interface SettleOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Settles one image. It is durable on return. An image in Docker's form stays as it is. After an error the
+ * image is still packed, except for layers that were published.
+ * @returns whether the image was packed
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_STORE_CORRUPT for a tar that was changed;
+ *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+ */
+export async function settleImage(
+  { layers, images }: { readonly layers: LayerStore; readonly images: ImageStore },
+  id: ImageID,
+  { signal }: SettleOptions = {},
+): Promise<boolean> {
+  const config = await images.get(id);
+  if (images.formOf(id) !== 'packed') return false;
+  await using _pin = await layers.pin(chainIds(config.diffIds), { signal });
+  const stack = await layers.stack(config.diffIds);
+  const staged = await stageAll(layers, stack, signal);
+  try {
+    await layers.publish([staged], { signal });
+    await images.add([{ config }], [], { signal });
+    return true;
+  } finally {
+    for (const layer of staged) if ('writeSet' in layer) await layers.discard(layer);
+  }
+}
+
+/** Extracts the packed layers in parallel. After an error, none is left. */
+async function stageAll(
+  layers: LayerStore,
+  stack: readonly Layer[],
+  signal: AbortSignal | undefined,
+): Promise<(Layer | StagedLayer)[]> {
+  const stage = (layer: Layer): Promise<StagedLayer> | Layer =>
+    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal, link: layer.link }) : layer;
+  const results = await Promise.allSettled(stack.map(async (layer) => stage(layer)));
+  const failed = results.find((result) => result.status === 'rejected');
+  const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  if (failed === undefined) return done;
+  for (const layer of done) if ('writeSet' in layer) await layers.discard(layer);
+  throw failed.reason;
+}

@@ -1,0 +1,72 @@
+/**
+ * Finds entries of layerdb that name the directory of another layer. The directory belongs to the layer whose
+ * content it has.
+ */
+import type { Problem } from '../core/store-finding.ts';
+import type { Root } from '../system/root.ts';
+import { unlessPlanted } from '../system/check-entries.ts';
+import { REPLACE } from './check-content.ts';
+import type { EntryCheckOptions } from './check-entry.ts';
+import { replace, underLock } from './check-overlay.ts';
+import { isProven } from './compare.ts';
+import type { ClassicLayer } from './layerdb.ts';
+import { findContent } from './lost-content.ts';
+
+/** A layer that names a directory which is not its own. */
+export interface Dispute {
+  readonly layer: ClassicLayer;
+  readonly problem: Problem;
+}
+
+/** @param layers - parents before children */
+export async function findDisputes(
+  root: Root,
+  layers: readonly ClassicLayer[],
+  options: EntryCheckOptions,
+): Promise<Dispute[]> {
+  const claims = new Map<string, ClassicLayer[]>();
+  for (const layer of layers) claims.set(layer.cacheId, [...(claims.get(layer.cacheId) ?? []), layer]);
+  const disputes: Dispute[] = [];
+  for (const claimants of claims.values()) {
+    if (claimants.length === 1) continue;
+    let owner: ClassicLayer | undefined;
+    for (const layer of claimants) {
+      const isRight = (await unlessPlanted(isProven(root.layout, layer, options.signal))) === true;
+      if (isRight && owner === undefined) owner = layer;
+      else disputes.push({ layer, problem: await disputed(root, layer, isRight, options) });
+    }
+  }
+  return disputes;
+}
+
+async function disputed(
+  root: Root,
+  layer: ClassicLayer,
+  isRight: boolean,
+  options: EntryCheckOptions,
+): Promise<Problem> {
+  const { layout } = root;
+  const { chainId, cacheId } = layer;
+  const path = layout.layer(chainId, 'cache-id');
+  const problem = {
+    code: 'layer-incomplete',
+    severity: 'error',
+    path,
+    message: `layer ${chainId}: it names ${layout.overlay(cacheId)}, which is the directory of another layer`,
+  } as const;
+  const found = await findContent(root, layer, options);
+  if (found !== undefined)
+    return {
+      ...problem,
+      advice: `repair writes the name of ${layout.overlay(found)}, which has its content`,
+      repair: () => underLock(root, chainId, () => replace(root, path, found, 0o644)),
+    };
+  const { fetch } = options.layers;
+  if (isRight)
+    return {
+      ...problem,
+      advice: 'repair makes a copy of the directory for it',
+      repair: () => options.layers.renew(layer, options),
+    };
+  return { ...problem, advice: REPLACE, repair: fetch && (() => fetch(layer)) };
+}

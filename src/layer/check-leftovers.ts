@@ -1,0 +1,107 @@
+/**
+ * Checks overlay2 and layerdb for what no layer explains: changes that a dead process left half done, short
+ * names that lead nowhere, and directories without an owner. Objects that a live writer has marked are
+ * skipped.
+ */
+import type { Problem } from '../core/store-finding.ts';
+import { call, native } from '../system/native.ts';
+import { listEntries, removeLayerEntries } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { allMarkers } from '../system/session.ts';
+import { hasDirectory, readLink, statEntry } from '../system/store-files.ts';
+import { usedCacheIds } from './cache-ids.ts';
+import { apply } from './check-overlay.ts';
+import { unclaimedDirectories } from './unclaimed.ts';
+
+/**
+ * Finds objects that a dead process left half made or half removed. A killed dockerd leaves such objects,
+ * since it completes removals only when it stops gracefully.
+ */
+export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
+  const { layout } = root;
+  const found = [
+    ...(await listEntries(layout, layout.writeSets)).map((name) => ({
+      path: layout.writeSet(name),
+      marker: name.replace(/^write-set-/, 'write-set.'),
+      what: 'a layer that was never completed',
+      remove: () => call(native.removeTree(layout.root, layout.writeSet(name))).then(() => undefined),
+    })),
+    ...(await listEntries(layout, layout.layers))
+      .filter((name) => name.endsWith('-removing'))
+      .map((name) => ({
+        path: `${layout.layers}/${name}`,
+        marker: `removing.${name}`,
+        what: 'a layer that was being removed',
+        remove: async () => {
+          const used = await usedCacheIds(layout, name);
+          await removeLayerEntries(layout, [name], (cacheId) => used.has(cacheId));
+        },
+      })),
+    ...(await listEntries(layout, layout.overlay2))
+      .filter((name) => name.endsWith('-removing'))
+      .map((name) => ({
+        path: layout.overlay(name),
+        marker: `overlay2.${name}`,
+        what: 'a directory that was being removed',
+        remove: () => call(native.removeTree(layout.root, layout.overlay(name))).then(() => undefined),
+      })),
+  ];
+  const marked = await allMarkers(layout);
+  for (const { path, marker, what, remove } of found) {
+    if (marked.has(marker) || statEntry(layout.at(path)) === undefined) continue;
+    yield {
+      code: 'unfinished',
+      severity: 'warning',
+      path,
+      message: `${what}, by a process that died`,
+      advice: 'repair removes it',
+      repair: async () => {
+        root.session();
+        await remove();
+      },
+    };
+  }
+}
+
+export async function* checkLinks(root: Root): AsyncGenerator<Problem> {
+  const { layout } = root;
+  for (const name of await listEntries(layout, layout.links)) {
+    const path = layout.link(name);
+    const target = readLink(layout.at(path));
+    const id = /^\.\.\/([^/]+)\/diff$/.exec(target ?? '')?.[1];
+    if (id !== undefined && hasDirectory(layout.at(layout.overlay(id, 'diff')))) continue;
+    if (id !== undefined && (await allMarkers(layout)).has(`overlay2.${id}`)) continue;
+    if (target === undefined && statEntry(layout.at(path)) === undefined) continue;
+    yield {
+      code: 'link-dangling',
+      severity: 'warning',
+      path,
+      message:
+        target === undefined
+          ? 'no short name, but something else'
+          : `a short name of ${target}, which is not there`,
+      advice: target === undefined ? 'look what it is, and move it away' : 'repair removes it',
+      repair: target === undefined ? undefined : () => apply(root, [{ op: 'unlink', path, missing: true }]),
+    };
+  }
+}
+
+/**
+ * Finds directories without an owner. They are only reported: BuildKit's snapshots look the same, and its
+ * database may name them in a form that layerstack cannot read.
+ */
+export async function* checkOrphans(
+  root: Root,
+  { containers }: { readonly containers: ReadonlySet<string> },
+): AsyncGenerator<Problem> {
+  const { layout } = root;
+  for (const id of await unclaimedDirectories(layout, containers)) {
+    yield {
+      code: 'overlay-orphan',
+      severity: 'note',
+      path: layout.overlay(id),
+      message: 'no layer, container or BuildKit snapshot has this directory',
+      advice: 'if nobody knows it, it can be deleted',
+    };
+  }
+}

@@ -1,0 +1,32 @@
+/** Finds the directory of a layer whose entry has lost its name. */
+import { throwIfAborted } from '../core/abort.ts';
+import type { Root } from '../system/root.ts';
+import { isPlanted } from '../system/store-files.ts';
+import { isProven, type ComparableLayer } from './compare.ts';
+import { unclaimedDirectories } from './unclaimed.ts';
+
+export interface FindOptions {
+  /** The directories of overlay2 that belong to containers. */
+  readonly containers: ReadonlySet<string>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Returns the directory of overlay2 that has the content of the layer, among those that nothing names. A
+ * directory with other content is left at its first difference.
+ */
+export async function findContent(
+  root: Root,
+  layer: Omit<ComparableLayer, 'cacheId'>,
+  { containers, signal }: FindOptions,
+): Promise<string | undefined> {
+  for (const cacheId of await unclaimedDirectories(root.layout, containers)) {
+    throwIfAborted(signal);
+    try {
+      if (await isProven(root.layout, { ...layer, cacheId }, signal)) return cacheId;
+    } catch (error) {
+      if (!isPlanted(error)) throw error;
+    }
+  }
+  return undefined;
+}

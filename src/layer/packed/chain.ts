@@ -1,0 +1,63 @@
+/**
+ * Finds the directories of a chain of layers, whatever their form. Packed layers are above the others in a
+ * chain: an extracted layer has only extracted ones below it.
+ */
+import type { ChainID } from '../../core/digest.ts';
+import { isSystemError } from '../../core/errors.ts';
+import type { Root } from '../../system/root.ts';
+import { Overlay } from '../overlay.ts';
+import type { LayerStore } from '../store.ts';
+import { statEntry } from '../../system/store-files.ts';
+import type { PackedLayer } from './entry.ts';
+import { mountPacked } from './mount.ts';
+
+export interface OpenChain extends AsyncDisposable {
+  /** The short names of the layers, topmost first, as `lower` of an RW layer has them. */
+  readonly names: readonly string[];
+  /**
+   * The directories with their contents, in the same order, relative to `overlay2`. Those of packed layers
+   * are there until this is disposed; an overlay that has them keeps them.
+   */
+  readonly directories: readonly string[];
+}
+
+/** Another process may extract or pack the image meanwhile. Several times in a row are not a coincidence. */
+const TRIES = 5;
+
+/** Returns whether the layer is in Docker's form, and so all layers below it. */
+export function isClassic({ layout }: Pick<Root, 'layout'>, chainId: ChainID): boolean {
+  return statEntry(layout.at(layout.layer(chainId))) !== undefined;
+}
+
+/**
+ * Opens the chain below which `top` is the topmost layer.
+ * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND; ERR_STORE_CORRUPT; ERR_UNSUPPORTED where the kernel
+ *   cannot mount packed layers.
+ */
+export async function openChain(
+  root: Root,
+  layers: Pick<LayerStore, 'chain'>,
+  top: ChainID,
+): Promise<OpenChain> {
+  for (let tries = 1; ; ++tries) {
+    try {
+      return await open(root, layers, top);
+    } catch (error) {
+      if (tries === TRIES || !isSystemError(error, 'ENOENT')) throw error;
+    }
+  }
+}
+
+async function open(root: Root, layers: Pick<LayerStore, 'chain'>, top: ChainID): Promise<OpenChain> {
+  const chain = await layers.chain(top);
+  const packed = chain.filter((layer): layer is PackedLayer => layer.packed === true);
+  const classic = chain.find((layer) => layer.packed === undefined);
+  const below =
+    classic?.cacheId === undefined ? [] : await new Overlay(root.layout).lowersOf(classic.cacheId);
+  const mounted = await mountPacked(root, packed);
+  return {
+    names: [...packed.map(({ link }) => `l/${link}`), ...below],
+    directories: [...mounted.lowers, ...below],
+    [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose](),
+  };
+}

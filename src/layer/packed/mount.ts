@@ -1,0 +1,73 @@
+/**
+ * Mounts packed layers as lowers of an overlay. Each index is mounted in a private directory only until the
+ * overlay holds it. Then the overlay has the only mount of the index, which ends with the overlay. So nothing
+ * is counted. If this process dies in between, the next writer unmounts what the marker names.
+ */
+import { LayerstackError } from '../../core/errors.ts';
+import { randomName } from '../../core/random.ts';
+import { probeErofs } from '../../system/caps.ts';
+import { mountErofs } from '../../system/erofs.ts';
+import { removePackedLowers } from '../../system/removal.ts';
+import type { ErofsMethod } from '../../system/native.ts';
+import type { Root } from '../../system/root.ts';
+import type { Marker } from '../../system/session.ts';
+import { isSystemError } from '../../core/errors.ts';
+import { makeDirectory, packedDirectories } from './directories.ts';
+import type { PackedLayer } from './entry.ts';
+import { openIndex } from './open-index.ts';
+
+/** Mounted indexes. Disposing unmounts them; an overlay that holds them keeps them. */
+export interface MountedIndexes extends AsyncDisposable {
+  /** In the order of the layers, relative to `overlay2`. */
+  readonly lowers: readonly string[];
+}
+
+/**
+ * Mounts the layers.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED where the kernel cannot mount them; ERR_STORE_CORRUPT for a
+ *   tar that was changed; ERR_STORE_READ_ONLY; system error ENOENT where a layer has vanished meanwhile.
+ */
+export async function mountPacked(root: Root, layers: readonly PackedLayer[]): Promise<MountedIndexes> {
+  const { layout } = root;
+  if (layers.length === 0) return { lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
+  const method = await probeErofs(layout.root);
+  if (method === 'none') throw unsupported();
+  const name = randomName(8).toString('hex');
+  const markers: Marker[] = [`lowers.${name}`];
+  const directory = layout.packedLower(name);
+  const targets = layers.map((_, index) => `${directory}/${String(index)}`);
+  const dispose = async (): Promise<void> => {
+    await root.aftermath.run('mounts of packed layers stay until the next writer', async () => {
+      await removePackedLowers(layout, name);
+      await root.session().unmark(markers);
+    });
+  };
+  try {
+    const made = [...packedDirectories(layout), ...[directory, ...targets].map(makeDirectory)];
+    await root.session().mark(markers, made);
+    for (const [index, layer] of layers.entries())
+      await mountOne(root, layer, layout.at(targets[index] ?? ''), method);
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return { lowers: targets.map((target) => `../${target}`), [Symbol.asyncDispose]: dispose };
+}
+
+async function mountOne(root: Root, layer: PackedLayer, target: string, method: ErofsMethod): Promise<void> {
+  await using files = await openIndex(root, layer);
+  try {
+    await mountErofs({ fd: files.index.fd, devices: [files.tar.fd], target, method });
+  } catch (error) {
+    throw isSystemError(error, 'ENODEV', 'ENOTBLK', 'EOPNOTSUPP', 'ENOSYS') ? unsupported(error) : error;
+  }
+}
+
+function unsupported(cause?: unknown): LayerstackError {
+  return new LayerstackError(
+    'ERR_UNSUPPORTED',
+    'this kernel cannot mount packed layers (EROFS with blocks of 512 bytes, Linux 6.4): extract the image first ' +
+      '(layerstack settle IMAGE)',
+    { cause },
+  );
+}

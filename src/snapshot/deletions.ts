@@ -1,0 +1,33 @@
+/** Deletes, in the background, the trees that removals and rollbacks have put away. */
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+
+export class Deletions {
+  readonly #root: Root;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(root: Root) {
+    this.#root = root;
+  }
+
+  /** Deletes the trees, then removes the markers. A failure is logged, and leaves both to the next writer. */
+  later(markers: readonly Marker[], trees: readonly string[]): void {
+    const running = (async () => {
+      try {
+        await this.#root.session().unmark(
+          markers,
+          trees.map((path) => ({ op: 'removeTree', path })),
+        );
+      } catch (error) {
+        this.#root.log.warn('files that were put away are left to the next writer', { error: String(error) });
+      }
+    })();
+    this.#running.add(running);
+    void running.then(() => this.#running.delete(running));
+  }
+
+  /** Waits for all deletions. */
+  async drain(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+}

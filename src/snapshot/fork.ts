@@ -1,0 +1,96 @@
+/** Forks a snapshot: makes containers whose fresh uppers are on top of it, all of them or none. */
+import { LayerstackError } from '../core/errors.ts';
+import type { Container } from '../container/record.ts';
+import type { ContainerStore } from '../container/store.ts';
+import { lowerOf, shortNameOf } from '../rwlayer/sealed.ts';
+import type { Root } from '../system/root.ts';
+import { readRecord } from './record.ts';
+import { titleOf } from './remove.ts';
+import type { Snapshot } from './snapshot.ts';
+
+export interface ForkOptions {
+  /** The number of containers. Default 1. */
+  readonly count?: number | undefined;
+  /**
+   * The name of the container; of several, the name of each is this, a dash and its number from 1. Default:
+   * generated names.
+   */
+  readonly name?: string | undefined;
+  /** Labels in addition to those of the source. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Resolves only when the containers are on disk. Default false. */
+  readonly durable?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Far more than a machine mounts, and few enough that a slip of the keyboard does not fill a disk. */
+const MAX_COUNT = 10_000;
+
+/** Checks the options of a fork before anything is made. */
+export function checkForkOptions({ count = 1 }: ForkOptions): void {
+  if (!Number.isSafeInteger(count) || count < 1 || count > MAX_COUNT)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `the count of a fork is from 1 to ${MAX_COUNT}, not ${count}`,
+      {
+        key: 'options.count',
+      },
+    );
+}
+
+/**
+ * Makes the containers. After an error none of them exists.
+ * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND when it was removed, ERR_CONTAINER_NAME_IN_USE,
+ *   ERR_INVALID_ARGUMENT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+ */
+export async function forkSnapshot(
+  root: Root,
+  containers: ContainerStore,
+  snapshot: Snapshot,
+  options: ForkOptions,
+): Promise<Container[]> {
+  checkForkOptions(options);
+  const { count = 1, name, labels, durable, signal } = options;
+  root.session();
+  await using base = await containers.rwLayers.base(snapshot.layer, signal);
+  // A removal of the snapshot has the lock alone, and finds the containers when it gets it.
+  await using _lock = await root.locks.acquire('containers', snapshot.id, { shared: true, signal });
+  const record = await readRecord(root.layout, snapshot.id);
+  if (record === undefined) throw removed(snapshot);
+  const { documents } = record;
+  const sealed = sealedOf(root, snapshot, base.lowers.length);
+  const source = { containerId: snapshot.containerId, documents, base, sealed };
+  const made: Container[] = [];
+  try {
+    for (let number = 1; number <= count; number++) {
+      const own = name === undefined || count === 1 ? name : `${name}-${number}`;
+      made.push(await containers.fork(source, { name: own, labels, durable, signal }));
+    }
+    return made;
+  } catch (error) {
+    for (const container of made)
+      await root.aftermath.run(`the fork ${container.name} stays`, () => containers.remove(container));
+    throw error;
+  }
+}
+
+/**
+ * Returns the sealed uppers of a snapshot, its own first.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a snapshot without a short name.
+ */
+export function sealedOf({ layout }: Root, snapshot: Snapshot, base: number): string[] {
+  const name = shortNameOf(layout, snapshot.id);
+  const lowers = lowerOf(layout, snapshot.id);
+  if (name !== undefined) return [name, ...lowers.slice(0, Math.max(0, lowers.length - base))];
+  throw new LayerstackError(
+    'ERR_STORE_CORRUPT',
+    `${titleOf(snapshot)} has no valid short name: \`layerstack fsck --repair\` makes it anew`,
+    { id: snapshot.id, path: layout.at(layout.overlay(snapshot.id, 'link')) },
+  );
+}
+
+export function removed(snapshot: Snapshot): LayerstackError {
+  return new LayerstackError('ERR_SNAPSHOT_NOT_FOUND', `${titleOf(snapshot)} was removed`, {
+    id: snapshot.id,
+  });
+}

@@ -1,0 +1,58 @@
+/** Removes snapshots. The record goes first: without it the snapshot does not exist. */
+import { LayerstackError } from '../core/errors.ts';
+import { removalOf } from '../rwlayer/remove.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import { statEntry } from '../system/store-files.ts';
+import type { Deletions } from './deletions.ts';
+import { childrenOf } from './children.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/**
+ * Removes a snapshot. On return it no longer exists for any process, even after a crash. Its files are
+ * deleted in the background. Does nothing for a removed snapshot.
+ * @returns whether the snapshot existed
+ * @throws {@link LayerstackError} ERR_SNAPSHOT_IN_USE when a child needs it.
+ */
+export async function removeSnapshot(
+  root: Root,
+  deletions: Deletions,
+  snapshot: Snapshot,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const { layout } = root;
+  const session = root.session();
+  const { id } = snapshot;
+  await using _lock = await root.locks.acquire('containers', id, { signal });
+  if (statEntry(layout.at(layout.snapshot(id))) === undefined) return false;
+  const [child, ...others] = await childrenOf(layout, id);
+  if (child !== undefined) throw inUse(snapshot, child.key, others.length);
+  const removal = removalOf(layout, {
+    key: id,
+    owner: titleOf(snapshot),
+    mountId: id,
+    initId: undefined,
+    parent: undefined,
+  });
+  const markers: Marker[] = [`snapshot.${id}`];
+  const isAway = await session.mark(markers, [{ op: 'unlink', path: layout.snapshot(id), missing: true }], {
+    steps: removal.steps,
+    otherwise: `what ${titleOf(snapshot)} had stays until the next writer`,
+  });
+  if (isAway) deletions.later(markers, removal.trees);
+  return true;
+}
+
+/** The name of a snapshot in messages. */
+export function titleOf({ id, name }: Snapshot): string {
+  return `snapshot ${name ?? id.slice(0, 12)}`;
+}
+
+function inUse(snapshot: Snapshot, child: string, others: number): LayerstackError {
+  const more = others === 0 ? '' : ` and ${others} more`;
+  return new LayerstackError(
+    'ERR_SNAPSHOT_IN_USE',
+    `${titleOf(snapshot)} cannot be removed: ${child.slice(0, 12)}${more} on top of it need it; remove them first`,
+    { id: snapshot.id },
+  );
+}

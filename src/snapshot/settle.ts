@@ -1,0 +1,122 @@
+/**
+ * Settles a snapshot that was being made or removed when its writer died or failed: publishes it, or removes
+ * what there is of it. Nothing that was written in a container is lost either way. It can be repeated.
+ *
+ * Whether the upper was sealed is seen from the snapshot's directory: until then it is empty. A container
+ * without changes was sealed with an empty upper; then both outcomes show the same.
+ */
+import { LayerstackError } from '../core/errors.ts';
+import { readContainer, rwLayerOf } from '../container/record.ts';
+import { dropEntrySteps } from '../rwlayer/entry.ts';
+import { MountPoint } from '../rwlayer/mount-point.ts';
+import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import { lowerOf, replaceLowerSteps, shortNameOf } from '../rwlayer/sealed.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import type { Layout } from '../system/layout.ts';
+import { forEachDeadMarker } from '../system/reconcile.ts';
+import { listEntries, removeOverlay } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { hasDirectory, statEntry } from '../system/store-files.ts';
+import { childrenOf } from './children.ts';
+import { readStagedRecord } from './record.ts';
+
+/** Settles the snapshots of dead writers. */
+export async function settleAll(root: Root): Promise<void> {
+  await forEachDeadMarker(root.layout, root.log, 'snapshot', async (id) => {
+    const staged = await readStagedRecord(root.layout, id);
+    const owner = staged?.snapshot.containerId ?? id;
+    await using _lock = await root.locks.acquire('containers', owner);
+    await settle(root, id, 'publish');
+  });
+}
+
+/**
+ * Settles one snapshot. The caller holds the lock of its container.
+ * @param sealed - what to do where the upper was sealed, but the record is not published: `undo` puts the
+ *   upper back
+ */
+export async function settle(root: Root, id: string, sealed: 'publish' | 'undo'): Promise<void> {
+  const { layout } = root;
+  if (exists(root, layout.snapshot(id))) {
+    if (sealed === 'publish') return;
+    const back = { op: 'rename', from: layout.snapshot(id), to: layout.stagedSnapshot(id) } as const;
+    await call(native.batch(layout.root, [back]));
+  }
+  if (!exists(root, layout.stagedSnapshot(id))) {
+    await removeParts(root, id);
+    return;
+  }
+  const staged = await readStagedRecord(layout, id);
+  const container = staged && readContainer(layout, staged.snapshot.containerId);
+  const layer = container && rwLayerOf(container);
+  await completeExchange(root, id, layer);
+  const holdsUpper = (await listEntries(layout, layout.overlay(id, 'diff'))).length > 0;
+  const others = (await childrenOf(layout, id)).filter(({ key }) => key !== layer?.key);
+  if (others.length > 0 || (holdsUpper && (sealed === 'publish' || !layer))) {
+    await call(
+      native.batch(layout.root, [{ op: 'rename', from: layout.stagedSnapshot(id), to: layout.snapshot(id) }]),
+    );
+    return;
+  }
+  if (layer) await takeOut(root, layer, id, holdsUpper);
+  await removeParts(root, id);
+}
+
+/** Completes the three renames that stand for an exchange where the file system cannot do it at once. */
+async function completeExchange({ layout }: Root, id: string, layer: RwLayer | undefined): Promise<void> {
+  const aside = asideOf(layout, id);
+  if (statEntry(layout.at(aside)) === undefined) return;
+  const own = layout.overlay(id, 'diff');
+  const steps: BatchStep[] = [];
+  if (layer && !hasDirectory(layout.at(layout.overlay(layer.mountId, 'diff'))))
+    steps.push({ op: 'rename', from: own, to: layout.overlay(layer.mountId, 'diff') });
+  await call(native.batch(layout.root, [...steps, { op: 'rename', from: aside, to: own }]));
+}
+
+/** Takes the snapshot out of the container's stack, and puts the upper back where it was sealed. */
+async function takeOut(root: Root, layer: RwLayer, id: string, holdsUpper: boolean): Promise<void> {
+  const { layout } = root;
+  const name = shortNameOf(layout, id);
+  const lowers = lowerOf(layout, layer.mountId);
+  if (name === undefined || !lowers.includes(name)) return;
+  if (await new MountPoint(root, layer).isMounted())
+    throw new LayerstackError('ERR_CONTAINER_MOUNTED', `${layer.owner} is mounted`, { id: layer.key });
+  const back: BatchStep[] = holdsUpper
+    ? [
+        {
+          op: 'exchange',
+          from: layout.overlay(id, 'diff'),
+          to: layout.overlay(layer.mountId, 'diff'),
+          via: asideOf(layout, id),
+        },
+      ]
+    : [];
+  const rest = lowers.filter((lower) => lower !== name);
+  await call(native.batch(layout.root, [...back, ...replaceLowerSteps(layout, layer.mountId, rest)]));
+}
+
+/** Removes all parts of a snapshot without a record, unless something is on top of it. */
+async function removeParts(root: Root, id: string): Promise<void> {
+  const { layout, log } = root;
+  if ((await childrenOf(layout, id)).length > 0) {
+    log.warn('a snapshot without a record stays, since something is on top of it', { id });
+    return;
+  }
+  await removeOverlay(layout, `${id}-removing`);
+  await removeOverlay(layout, id);
+  await call(
+    native.batch(layout.root, [
+      ...dropEntrySteps(layout, id),
+      { op: 'unlink', path: layout.stagedSnapshot(id), missing: true },
+    ]),
+  );
+}
+
+/** The place of the upper in between, where a file system cannot exchange two names. */
+export function asideOf(layout: Layout, id: string): string {
+  return `${layout.overlay(id)}/aside`;
+}
+
+function exists({ layout }: Root, path: string): boolean {
+  return statEntry(layout.at(path)) !== undefined;
+}

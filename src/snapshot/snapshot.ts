@@ -1,0 +1,66 @@
+/**
+ * Snapshots: the root file systems of containers as they were at one moment.
+ *
+ * ## Vocabulary
+ *
+ * - To *seal* the upper of a container is to make it a lower, which takes no more writes. The container gets
+ *   a fresh upper on top of it, and goes on. What it shows does not change.
+ * - A *snapshot* is a sealed upper with a record. Its id is the name of its directory in `overlay2`.
+ * - Its *parent* is the snapshot directly below it; the first snapshot of a container has none.
+ * - A *fork* is a new container whose fresh upper is on top of a snapshot.
+ * - A *child* of a snapshot is a container or snapshot with the snapshot among its lowers.
+ * - To *roll back* a container is to put a fresh upper on top of a snapshot in place of what it has.
+ *
+ * ## On disk
+ *
+ * A snapshot has three parts: the directory `overlay2/<id>`, whose `diff` is the sealed upper; the entry
+ * `layerdb/mounts/<id>`, which keeps the layers of the image; and the record `layerstack/snapshots/<id>.json`
+ * (record.ts), without which the snapshot does not exist. dockerd keeps what the entry names, and mounts the
+ * containers above, since it reads the same `lower` files.
+ *
+ * ## A kill at any moment
+ *
+ * A seal (seal.ts) prepares an empty directory, puts its short name on top of the container's `lower`, and
+ * exchanges the two `diff` directories. The container shows the same before, between and after these steps.
+ * The last step gives the record its name. The marker `snapshot.<id>` tells the next writer to publish a seal
+ * that was done, or to undo one that was not (settle.ts). A rollback (rollback.ts) is one exchange of two
+ * directories. A removal (remove.ts) begins with the record.
+ *
+ * ## Locks
+ *
+ * All of them are of the kind `containers`: a container's for everything that changes its stack, then a
+ * snapshot's. Those who need a snapshot to stay share its lock; a removal has it alone, and counts the
+ * children under it.
+ */
+import type { ChainID, ImageID } from '../core/digest.ts';
+
+/** The root file system of a container at one moment. It has files only: no processes, memory or sockets. */
+export interface Snapshot {
+  /** 64 hex digits. */
+  readonly id: string;
+  /** Unique among the snapshots of the store; undefined when it was given none. */
+  readonly name: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** RFC3339. */
+  readonly created: string;
+  /** The id of the snapshot directly below; undefined for the first one of a container. */
+  readonly parent: string | undefined;
+  /** The number of sealed uppers, with its own. */
+  readonly depth: number;
+  readonly containerId: string;
+  /** The name that the container had. */
+  readonly containerName: string;
+  /** Undefined for a container that dockerd made without an image. */
+  readonly imageId: ImageID | undefined;
+  readonly imageName: string;
+  /** The top layer of the image; undefined for an image without layers. */
+  readonly layer: ChainID | undefined;
+}
+
+/** How much disk a snapshot uses, in bytes of files and links. */
+export interface SnapshotSize {
+  /** Bytes written between its parent and itself. No other snapshot has them. */
+  readonly own: number;
+  /** Bytes that its parents have. */
+  readonly shared: number;
+}

@@ -1,0 +1,264 @@
+/** The snapshots of one store. snapshot.ts explains them. */
+import { isHex64 } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { readDocuments } from '../container/fork.ts';
+import { isContainerName } from '../container/names.ts';
+import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
+import type { ContainerStore } from '../container/store.ts';
+import { newOverlayId } from '../layer/overlay.ts';
+import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
+import type { Root } from '../system/root.ts';
+import { Deletions } from './deletions.ts';
+import { checkForkOptions, forkSnapshot, removed, sealedOf, type ForkOptions } from './fork.ts';
+import { readRecord, recordIds } from './record.ts';
+import { removeSnapshot, titleOf } from './remove.ts';
+import { putOnTop } from './rollback.ts';
+import { seal, stackToSeal } from './seal.ts';
+import { settleAll } from './settle.ts';
+import type { Snapshot, SnapshotSize } from './snapshot.ts';
+
+export type { ForkOptions } from './fork.ts';
+
+export interface SnapshotOptions {
+  /** Unique among the snapshots of the store: letters, digits, `_`, `.` and `-`. Default: none. */
+  readonly name?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /**
+   * Resolves only when the snapshot and everything in it are on disk. Without it, a power cut may take what
+   * was written last, as in the container itself. Default false.
+   */
+  readonly durable?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RollbackOptions {
+  /** Takes a snapshot of what the container has first. Default false: it is deleted. */
+  readonly keep?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class SnapshotStore {
+  readonly #root: Root;
+  readonly #containers: ContainerStore;
+  readonly #deletions: Deletions;
+
+  constructor(root: Root, containers: ContainerStore) {
+    this.#root = root;
+    this.#containers = containers;
+    this.#deletions = new Deletions(root);
+  }
+
+  /**
+   * Takes a snapshot of a container that is not mounted. The container shows the same afterwards, and goes
+   * on. After an error nothing has changed.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
+   *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED, ERR_STORE_UNSUPPORTED,
+   *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   */
+  async create(container: Container, options: SnapshotOptions = {}): Promise<Snapshot> {
+    const { name, signal } = options;
+    this.#root.session();
+    if (name !== undefined) checkName(name);
+    const keys = [container.id, ...(name === undefined ? [] : [`snapshot:${name}`])];
+    await using _locks = await this.#root.locks.acquireAll('containers', keys, { signal });
+    if (name !== undefined) await this.#requireFree(name);
+    return await this.#seal(await this.#idle(container), options);
+  }
+
+  /** Returns all snapshots, the oldest first. A record that cannot be read is left to fsck. */
+  async list(): Promise<Snapshot[]> {
+    const { layout } = this.#root;
+    const found: Snapshot[] = [];
+    for (const id of await recordIds(layout)) {
+      try {
+        const record = await readRecord(layout, id);
+        if (record) found.push(record.snapshot);
+      } catch (error) {
+        if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
+        this.#root.log.warn('a snapshot is left out', { id, error: error.message });
+      }
+    }
+    return found
+      .sort((a, b) => a.depth - b.depth)
+      .sort((a, b) => Date.parse(a.created) - Date.parse(b.created));
+  }
+
+  /**
+   * Returns the snapshot with this id, name, or prefix of an id; undefined when none fits.
+   * @throws {@link LayerstackError} ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT.
+   */
+  async find(idOrName: string): Promise<Snapshot | undefined> {
+    if (isHex64(idOrName)) return (await readRecord(this.#root.layout, idOrName))?.snapshot;
+    const all = await this.list();
+    const named = all.find(({ name }) => name === idOrName);
+    if (named || !/^[0-9a-f]{1,63}$/.test(idOrName)) return named;
+    const fitting = all.filter(({ id }) => id.startsWith(idOrName));
+    if (fitting.length <= 1) return fitting[0];
+    throw new LayerstackError(
+      'ERR_ID_AMBIGUOUS',
+      `${idOrName} begins the ids of ${fitting.length} snapshots: give more digits`,
+      { id: idOrName },
+    );
+  }
+
+  /** Does {@link find}. @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, too. */
+  async resolve(idOrName: string): Promise<Snapshot> {
+    const found = await this.find(idOrName);
+    if (found) return found;
+    throw new LayerstackError(
+      'ERR_SNAPSHOT_NOT_FOUND',
+      `snapshot ${JSON.stringify(idOrName)} does not exist: \`layerstack snapshots\` lists them`,
+      { id: idOrName },
+    );
+  }
+
+  /**
+   * Returns the sizes of a snapshot: bytes of files and links, hard links once. Reads the sealed uppers.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
+   */
+  async size({ id, parent }: Snapshot): Promise<SnapshotSize> {
+    const { rwLayers } = this.#containers;
+    const own = await rwLayers.contentSize({ mountId: id });
+    let shared = 0;
+    for (let below = parent; below !== undefined;) {
+      shared += await rwLayers.contentSize({ mountId: below });
+      below = (await readRecord(this.#root.layout, below))?.snapshot.parent;
+    }
+    return { own, shared };
+  }
+
+  /** @see forkSnapshot */
+  fork(snapshot: Snapshot, options: ForkOptions = {}): Promise<Container[]> {
+    return forkSnapshot(this.#root, this.#containers, snapshot, options);
+  }
+
+  /** @see checkForkOptions */
+  checkFork(options: ForkOptions): void {
+    checkForkOptions(options);
+  }
+
+  /** Returns those of the snapshots that were taken of the container, and those below it and them. */
+  lineOf(container: Container, all: readonly Snapshot[]): Snapshot[] {
+    const { layout } = this.#root;
+    const ids = new Set(sealedBelow(layout, rwLayerOf(container)).map((name) => overlayOf(layout, name)));
+    for (const { id, containerId } of all) if (containerId === container.id) ids.add(id);
+    // A parent is always older, so one pass from the newest finds all.
+    for (const { id, parent } of [...all].reverse()) if (ids.has(id) && parent !== undefined) ids.add(parent);
+    return all.filter(({ id }) => ids.has(id));
+  }
+
+  /**
+   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. A kill leaves
+   * what it had or the snapshot. What it had is deleted in the background.
+   * @returns the snapshot of what it had, with `keep`
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND,
+   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_NO_SPACE, ERR_ABORTED,
+   *   ERR_STORE_READ_ONLY.
+   */
+  async rollback(
+    container: Container,
+    snapshot: Snapshot,
+    { keep = false, signal }: RollbackOptions = {},
+  ): Promise<Snapshot | undefined> {
+    const { locks, layout } = this.#root;
+    this.#root.session();
+    await using base = await this.#containers.rwLayers.base(snapshot.layer, signal);
+    await using _own = await locks.acquire('containers', container.id, { signal });
+    await using _snapshot = await locks.acquire('containers', snapshot.id, { shared: true, signal });
+    if (!(await readRecord(layout, snapshot.id))) throw removed(snapshot);
+    const current = await this.#idle(container);
+    if (current.parent !== snapshot.layer)
+      throw new LayerstackError(
+        'ERR_INVALID_ARGUMENT',
+        `${titleOf(snapshot)} is of another image than container ${current.name}: fork it instead`,
+        { id: snapshot.id },
+      );
+    const layer = rwLayerOf(current);
+    stackToSeal(this.#root, layer);
+    const kept = keep ? await this.#seal(current, {}) : undefined;
+    const { away, markers } = await putOnTop(
+      this.#root,
+      layer,
+      sealedOf(this.#root, snapshot, base.lowers.length),
+    );
+    this.#deletions.later(markers, [layout.overlay(away)]);
+    return kept;
+  }
+
+  /** @see removeSnapshot */
+  remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
+    return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
+  }
+
+  /** Settles what dead writers have left. */
+  resume(): Promise<void> {
+    return settleAll(this.#root);
+  }
+
+  /** Waits for the deletions in the background. */
+  drain(): Promise<void> {
+    return this.#deletions.drain();
+  }
+
+  /** Seals the upper. The caller holds the container's lock, and that of the name. */
+  async #seal(
+    container: Container,
+    { name, labels = {}, durable = false }: SnapshotOptions,
+  ): Promise<Snapshot> {
+    const layer: RwLayer = rwLayerOf(container);
+    const stack = stackToSeal(this.#root, layer);
+    const snapshot: Snapshot = {
+      id: newOverlayId(),
+      name,
+      labels,
+      created: new Date().toISOString(),
+      parent: stack.parent,
+      depth: stack.sealed.length + 1,
+      containerId: container.id,
+      containerName: container.name,
+      imageId: container.imageId,
+      imageName: container.imageName,
+      layer: container.parent,
+    };
+    const documents = readDocuments(this.#root.layout, container.id);
+    await seal(this.#root, layer, { record: { snapshot, documents }, stack, durable });
+    return snapshot;
+  }
+
+  /**
+   * Returns the container as it is now, under its lock.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED.
+   */
+  async #idle({ id, name }: Container): Promise<Container> {
+    const container = readContainer(this.#root.layout, id);
+    if (!container)
+      throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, { id });
+    if (!(await this.#containers.isMounted(container))) return container;
+    throw new LayerstackError(
+      'ERR_CONTAINER_MOUNTED',
+      `container ${container.name} is mounted: unmount it first`,
+      { id, path: this.#containers.rwLayers.mountPath(rwLayerOf(container)) },
+    );
+  }
+
+  async #requireFree(name: string): Promise<void> {
+    const taken = (await this.list()).find((snapshot) => snapshot.name === name);
+    if (taken)
+      throw new LayerstackError(
+        'ERR_SNAPSHOT_NAME_IN_USE',
+        `snapshot ${taken.id.slice(0, 12)} is called ${name} already: choose another name, or remove it`,
+        { id: taken.id },
+      );
+  }
+}
+
+function checkName(name: string): void {
+  if (!isContainerName(name) || isHex64(name))
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(name)} cannot be the name of a snapshot: use letters, digits, '_', '.' and '-', ` +
+        'and begin with a letter or digit; 2 to 255 characters',
+      { key: 'options.name' },
+    );
+}
