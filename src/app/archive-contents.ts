@@ -83,7 +83,8 @@ export class ArchiveContents {
   /**
    * Extracts a tar into an existing directory of a mounted archive, as {@link Containers.putArchive} does.
    * @throws {@link LayerstackError} as {@link statPath}; ERR_ARCHIVE_NOT_MOUNTED; ERR_ARCHIVE_INVALID,
-   *   ERR_ARCHIVE_TRUNCATED, ERR_COMPRESSION_UNSUPPORTED; ERR_CONTAINER_MOUNTED where it is mounted read-only.
+   *   ERR_ARCHIVE_TRUNCATED, ERR_COMPRESSION_UNSUPPORTED; ERR_CONTAINER_MOUNTED where it is mounted
+   *   read-only.
    */
   async putArchive(
     archive: string,

@@ -72,7 +72,7 @@ export interface BundleSource {
   readonly volumes: VolumeHome;
   /** Returns the directory of a volume with a name. */
   readonly volumeOf: (name: string) => string | undefined;
-  /** Lets files that begin with this absolute path be removed if this process dies, where that is possible. */
+  /** Lets files whose absolute paths begin so be removed if this process dies, where that is possible. */
   temporary(path: string): Promise<AsyncDisposable | undefined>;
 }
 
@@ -89,7 +89,8 @@ export function containerBundle(root: Root, container: Container): BundleSource 
 }
 
 /**
- * Writes the bundle of a mounted root file system to `directory`. Makes the directory if it is missing, and replaces
+ * Writes the bundle of a mounted root file system to `directory`. Makes the directory if it is missing, and
+ * replaces
  * an older `config.json`.
  * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or a group is not in the root file system,
  *   ERR_CONFIG_INVALID when the config has no command, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for the host's

@@ -1,4 +1,4 @@
-/** `layerstack export`: writes the root file system of a container or an archive as a tar, as `docker export`. */
+/** `layerstack export`: writes the root file system of a container or an archive, as `docker export`. */
 import { archiveChoice, ARCHIVE_OPTIONS, refuseArchiveOptions } from '../archive-choice.ts';
 import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
