@@ -90,8 +90,7 @@ export function containerBundle(root: Root, container: Container): BundleSource 
 
 /**
  * Writes the bundle of a mounted root file system to `directory`. Makes the directory if it is missing, and
- * replaces
- * an older `config.json`.
+ * replaces an older `config.json`.
  * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or a group is not in the root file system,
  *   ERR_CONFIG_INVALID when the config has no command, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for the host's
  *   devices and directories that the host config names, ERR_STORE_CORRUPT for a broken host config; the
