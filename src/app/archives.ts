@@ -1,32 +1,35 @@
 /**
  * Mounts image archives in place as root file systems, with a store or without one. Their images do not enter
- * the store.
+ * the store. archive-contents.ts reads and writes the content of the root file systems.
  */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
 import type { ArchiveMount, ArchiveMounts, UnmountArchiveOptions } from '../packed/archive-mounts.ts';
 import type { StorelessOptions } from '../packed/open-archive.ts';
 import type { OpenArchiveOptions } from '../packed/open.ts';
-import type { MountedChoice } from '../packed/find-mounts.ts';
-import type { ArchiveChoice } from '../packed/operation.ts';
-import type { ArchiveRootfs } from '../packed/rootfs.ts';
-import type { Change } from '../rwlayer/changes.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
+import { ArchiveContents } from './archive-contents.ts';
+import { ByteStreams } from './byte-stream.ts';
 import { OpenArchive } from './open-archive.ts';
 import { SIGNATURES } from './signatures/archives.ts';
+import type { StoreParts } from './store-parts.ts';
 
 /** It is imported late, because few callers need it. */
 const late = () => import('./late/archives.ts');
 
 /** The archives of one store. */
-export class Archives {
+export class Archives extends ArchiveContents {
   readonly #root: Root;
   readonly #base: string;
+  readonly #streams: ByteStreams;
 
   /** @internal */
-  constructor(root: Root) {
+  constructor(parts: StoreParts) {
+    super(parts);
+    const { root, streams } = parts;
     this.#root = root;
     this.#base = root.layout.at(root.layout.archives);
+    this.#streams = streams;
   }
 
   /**
@@ -50,7 +53,7 @@ export class Archives {
     this.#root.session();
     const { ArchiveRootfs, heldArchive, openBelow } = await late();
     const held = await openBelow(this.#base, path, options);
-    return new OpenArchive(held, new ArchiveRootfs(heldArchive(path, held)));
+    return new OpenArchive(held, new ArchiveRootfs(heldArchive(path, held)), this.#streams);
   }
 
   /**
@@ -76,17 +79,6 @@ export class Archives {
     return (await this.#mounts()).unmount(path, options);
   }
 
-  /**
-   * Returns what was changed in a mounted archive, as `docker diff` lists it for a container, sorted.
-   * @param path the archive's path, or that of its root file system
-   * @throws {@link LayerstackError} ERR_ARCHIVE_NOT_MOUNTED; ERR_ARCHIVE_CHANGED; ERR_INVALID_ARGUMENT where
-   *   several images of the archive are mounted; ERR_CONTAINER_MOUNTED where it is mounted in another mount
-   *   namespace.
-   */
-  async diff(path: string, options: MountedChoice = {}): Promise<Change[]> {
-    return (await this.#rootfs(path, options)).diff();
-  }
-
   /** Returns the mounted archives. */
   async list(): Promise<ArchiveMount[]> {
     return (await this.#mounts()).list();
@@ -100,11 +92,6 @@ export class Archives {
     if (!hasDirectory(this.#base)) return;
     const { sweepPlaces } = await late();
     await sweepPlaces(this.#base, this.#root.log);
-  }
-
-  async #rootfs(path: string, choice: ArchiveChoice): Promise<ArchiveRootfs> {
-    const { ArchiveRootfs, archiveBelow } = await late();
-    return new ArchiveRootfs(archiveBelow(this.#base, path, choice, () => this.#root.session()));
   }
 
   async #mounts(): Promise<ArchiveMounts> {
@@ -137,7 +124,8 @@ export const openArchive = checkedFunction(
   async (path: string, options: StorelessOptions = {}): Promise<OpenArchive> => {
     const storeless = await late();
     const held = await storeless.openArchive(path, options);
-    return new OpenArchive(held, new storeless.ArchiveRootfs(storeless.heldArchive(path, held)));
+    const rootfs = new storeless.ArchiveRootfs(storeless.heldArchive(path, held));
+    return new OpenArchive(held, rootfs, new ByteStreams());
   },
   SIGNATURES,
 );

@@ -49,7 +49,7 @@ export class ContainerContents {
    */
   async statPath(ref: ContainerRef, path: string, options: ArchiveOptions = {}): Promise<PathStat> {
     const container = await this.get(ref);
-    return this.#unlessRemoved(container, this.#parts.containers.archive.statPath(container, path, options));
+    return this.#unlessRemoved(container, this.#parts.containers.archive(container).statPath(path, options));
   }
 
   /**
@@ -72,7 +72,7 @@ export class ContainerContents {
     const container = await this.get(ref);
     const archive = await this.#unlessRemoved(
       container,
-      packOut(containers.archive, container, path, options),
+      packOut(containers.archive(container), path, options),
     );
     streams.track(archive.tar);
     events.container('archive-path', container);
@@ -92,7 +92,7 @@ export class ContainerContents {
   ): Promise<void> {
     const { containers, events } = this.#parts;
     const container = await this.get(ref);
-    await this.#unlessRemoved(container, containers.archive.putArchive(container, path, tar, options));
+    await this.#unlessRemoved(container, containers.archive(container).putArchive(path, tar, options));
     events.container('extract-to-dir', container);
   }
 
@@ -109,7 +109,7 @@ export class ContainerContents {
   ): Promise<void> {
     const { copyOut } = await late();
     const container = await this.get(ref);
-    await copyOut(this.#parts.containers.archive, container, source, destination, options);
+    await copyOut(this.#parts.containers.archive(container), source, destination, options);
     this.#parts.events.container('archive-path', container);
   }
 
@@ -126,7 +126,7 @@ export class ContainerContents {
   ): Promise<void> {
     const { copyIn } = await late();
     const container = await this.get(ref);
-    await copyIn(this.#parts.containers.archive, container, source, destination, options);
+    await copyIn(this.#parts.containers.archive(container), source, destination, options);
     this.#parts.events.container('extract-to-dir', container);
   }
 
@@ -180,10 +180,12 @@ export class ContainerContents {
   export(ref: ContainerRef, options: ExportOptions = {}): Readable {
     const { streams, containers, events } = this.#parts;
     return streams.from(async () => {
-      const { exportContainer } = await late();
+      const { exportRootfs } = await late();
       const container = await this.get(ref);
+      const openMount = () =>
+        containers.mountForOperation(container, { readOnly: true, signal: options.signal });
       const onExported = (): void => events.container('export', container);
-      return timedBytes('export', exportContainer(containers, container, options, onExported));
+      return timedBytes('export', exportRootfs(openMount, options, onExported));
     });
   }
 

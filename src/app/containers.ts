@@ -142,14 +142,15 @@ export class Containers extends ContainerContents {
    *   propagation that the host's mount does not allow, and what {@link mount} throws.
    */
   async bundle(ref: ContainerRef, directory: string, options: BundleOptions = {}): Promise<Bundle> {
-    const { writeBundle } = await late();
+    const { containerBundle, writeBundle } = await late();
     const { root, containers, events } = this.#parts;
     const container = await this.get(ref);
+    const source = containerBundle(root, container);
     const existing = await containers.mounted(container);
-    if (existing) return writeBundle(root, container, existing, directory, options);
+    if (existing) return writeBundle(source, existing, directory, options);
     const mount = await containers.mountForProcess(container);
     try {
-      const bundle = await writeBundle(root, container, mount, directory, options);
+      const bundle = await writeBundle(source, mount, directory, options);
       await mount.keep();
       events.container('mount', container);
       return bundle;

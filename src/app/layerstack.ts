@@ -103,7 +103,7 @@ export class Layerstack implements AsyncDisposable {
     this.containers = new Containers(this.#parts);
     this.snapshots = new Snapshots(this.#parts);
     this.registry = new StoreRegistry(this.#parts);
-    this.archives = new Archives(root);
+    this.archives = new Archives(this.#parts);
     this.networks = new NamedObjects(root, 'networks');
     this.volumes = new NamedObjects(root, 'volumes');
   }

@@ -1,24 +1,20 @@
 /**
- * Implements Docker's archive API on a container's root file system (HEAD, GET and PUT of
- * `containers/{id}/archive`; moby/moby: daemon/archive.go): it returns the stat of a path, packs a path as a
- * tar, and extracts a tar into a directory. `cp` builds on these (copy.ts). The container is mounted during
- * the operation, unless it is mounted already. As in docker, the mount points of its volumes exist, but the
- * volumes are not mounted.
+ * Implements Docker's archive API on a root file system (HEAD, GET and PUT of `containers/{id}/archive`;
+ * moby/moby: daemon/archive.go): it returns the stat of a path, packs a path as a tar, and extracts a tar
+ * into a directory. `cp` builds on these (copy.ts). The root file system is that of a container
+ * (container-rootfs.ts) or of an image archive in place.
  */
 import type { Readable } from 'node:stream';
 import { LayerstackError } from '../core/errors.ts';
 import { throwIfAborted } from '../core/abort.ts';
 import type { OnProgress } from '../core/progress.ts';
 import { decompress, sniff } from '../layer/codec.ts';
-import type { RwLayerStore } from '../rwlayer/store.ts';
-import type { Root } from '../system/root.ts';
+import type { Capabilities } from '../system/caps.ts';
 import { containerPath } from './copy-path.ts';
-import { FileTree } from './file-tree.ts';
+import type { FileTree } from './file-tree.ts';
 import type { PathStat } from './path-stat.ts';
-import { rwLayerOf, type Container } from './record.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
-import { makeMountPoints } from './volumes.ts';
 
 /** The largest file that ext4 can hold. Only an attacker's tar expands to more, by holes. */
 const MAX_TAR_BYTES = 16 * 1024 ** 4;
@@ -52,15 +48,27 @@ export interface PathArchive {
 export interface OpenRootfs extends AsyncDisposable {
   readonly path: string;
   readonly tree: FileTree;
+  /** `User` of its config. */
+  readonly user: string;
+  readonly caps: Pick<Capabilities, 'zstd'>;
 }
 
-export class ContainerArchive {
-  readonly #root: Root;
-  readonly #rwLayers: RwLayerStore;
+/** Opens a root file system for operations. */
+export interface RootfsSource {
+  /** Stands before the colon of a path in messages. */
+  readonly name: string;
+  open(needs: { readonly write: boolean; readonly signal?: AbortSignal | undefined }): Promise<OpenRootfs>;
+}
 
-  constructor(root: Root, rwLayers: RwLayerStore) {
-    this.#root = root;
-    this.#rwLayers = rwLayers;
+export class RootfsArchive {
+  readonly #source: RootfsSource;
+
+  constructor(source: RootfsSource) {
+    this.#source = source;
+  }
+
+  get name(): string {
+    return this.#source.name;
   }
 
   /**
@@ -69,8 +77,8 @@ export class ContainerArchive {
    * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE for the path of a file that ends in
    *   `/`; ERR_STORE_READ_ONLY when the container is not mounted and the store is open read-only.
    */
-  async statPath(container: Container, path: string, { signal }: ArchiveOptions = {}): Promise<PathStat> {
-    await using rootfs = await this.open(container, { write: false, signal });
+  async statPath(path: string, { signal }: ArchiveOptions = {}): Promise<PathStat> {
+    await using rootfs = await this.open({ write: false, signal });
     return await rootfs.tree.stat(containerPath(path));
   }
 
@@ -80,12 +88,8 @@ export class ContainerArchive {
    * @throws {@link LayerstackError} the errors of {@link statPath}; ERR_UPPER_CHANGED (by the stream) when a
    *   file shrank while it was read.
    */
-  async getArchive(
-    container: Container,
-    path: string,
-    { signal, onProgress }: ArchiveOptions = {},
-  ): Promise<PathArchive> {
-    const rootfs = await this.open(container, { write: false, signal });
+  async getArchive(path: string, { signal, onProgress }: ArchiveOptions = {}): Promise<PathArchive> {
+    const rootfs = await this.open({ write: false, signal });
     const release = async (): Promise<void> => rootfs[Symbol.asyncDispose]();
     try {
       const at = containerPath(path);
@@ -111,16 +115,15 @@ export class ContainerArchive {
    *   container is mounted read-only, ERR_STORE_READ_ONLY, ERR_ABORTED; system errors.
    */
   async putArchive(
-    container: Container,
     path: string,
     tar: AsyncIterable<Uint8Array>,
     options: PutArchiveOptions = {},
   ): Promise<void> {
     const { noOverwriteDirNonDir = false, copyUIDGID = false, maxBytes = MAX_TAR_BYTES } = options;
     const { onProgress, signal } = options;
-    await using rootfs = await this.open(container, { write: true, signal });
-    const owner = copyUIDGID ? await this.ownerFor(container, rootfs) : 'archive';
-    await rootfs.tree.unpack(containerPath(path), this.#plain(tar), {
+    await using rootfs = await this.open({ write: true, signal });
+    const owner = copyUIDGID ? await ownerFor(rootfs) : 'archive';
+    await rootfs.tree.unpack(containerPath(path), plain(tar, rootfs), {
       keepKinds: noOverwriteDirNonDir,
       owner,
       maxBytes,
@@ -129,53 +132,33 @@ export class ContainerArchive {
     });
   }
 
-  /**
-   * Mounts the container for one operation. A store that is open read-only can only use an existing mount.
-   */
-  async open(
-    container: Container,
-    { write, signal }: { readonly write: boolean; readonly signal?: AbortSignal | undefined },
-  ): Promise<OpenRootfs> {
-    throwIfAborted(signal);
-    const layer = rwLayerOf(container);
-    const mounted = await this.#rwLayers.mounted(layer);
-    const tree = (path: string): FileTree => new FileTree(path, `${container.name}:`);
-    if (mounted && !write && this.#root.readOnly)
-      return { path: mounted.path, tree: tree(mounted.path), [Symbol.asyncDispose]: () => Promise.resolve() };
-    // A new mount is writable, also for reading: a read-only one would keep other operations from writing.
-    const readOnly = !write && mounted !== undefined;
-    const mount = await this.#rwLayers.mountForOperation(layer, { readOnly, signal });
-    try {
-      await makeMountPoints(this.#root, container, mount);
-    } catch (error) {
-      await mount[Symbol.asyncDispose]();
-      throw error;
-    }
-    return {
-      path: mount.path,
-      tree: tree(mount.path),
-      [Symbol.asyncDispose]: () => mount[Symbol.asyncDispose](),
-    };
+  /** Mounts the root file system for one operation. */
+  async open(needs: Parameters<RootfsSource['open']>[0]): Promise<OpenRootfs> {
+    throwIfAborted(needs.signal);
+    return this.#source.open(needs);
   }
+}
 
-  /** Looks up the container's user in the container's passwd. dockerd uses the host's. */
-  async ownerFor(
-    container: Container,
-    rootfs: OpenRootfs,
-  ): Promise<'archive' | { readonly uid: number; readonly gid: number }> {
-    if (container.config.User === '') return 'archive';
-    const { uid, gid } = resolveUser(container.config.User, await readUserDatabase(rootfs.path));
-    return { uid, gid };
-  }
+/** Looks up the user in the root file system's passwd. dockerd uses the host's. */
+async function ownerFor({
+  user,
+  path,
+}: OpenRootfs): Promise<'archive' | { readonly uid: number; readonly gid: number }> {
+  if (user === '') return 'archive';
+  const { uid, gid } = resolveUser(user, await readUserDatabase(path));
+  return { uid, gid };
+}
 
-  async *#plain(tar: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-    const { compression, bytes } = await sniff(tar);
-    try {
-      yield* decompress(bytes, compression, this.#root.caps);
-    } catch (error) {
-      if (!LayerstackError.is(error) || !error.code.startsWith('ERR_LAYER_')) throw error;
-      const code = error.code === 'ERR_LAYER_TRUNCATED' ? 'ERR_ARCHIVE_TRUNCATED' : 'ERR_ARCHIVE_INVALID';
-      throw new LayerstackError(code, error.message, { cause: error });
-    }
+async function* plain(
+  tar: AsyncIterable<Uint8Array>,
+  { caps }: OpenRootfs,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { compression, bytes } = await sniff(tar);
+  try {
+    yield* decompress(bytes, compression, caps);
+  } catch (error) {
+    if (!LayerstackError.is(error) || !error.code.startsWith('ERR_LAYER_')) throw error;
+    const code = error.code === 'ERR_LAYER_TRUNCATED' ? 'ERR_ARCHIVE_TRUNCATED' : 'ERR_ARCHIVE_INVALID';
+    throw new LayerstackError(code, error.message, { cause: error });
   }
 }

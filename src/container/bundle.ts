@@ -27,7 +27,7 @@ import { thisMachine, unsupportedSettings, type Machine, type Unsupported } from
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
 import { cleanPath } from './validate-mounts.ts';
-import { imageVolumes, namedVolumes } from './volumes.ts';
+import { containerVolumes, imageVolumes, namedVolumes, type VolumeHome } from './volumes.ts';
 
 export interface BundleOptions {
   /** Replaces the container's Cmd, as `docker run IMAGE COMMAND` does. */
@@ -64,33 +64,56 @@ export interface Bundle {
   readonly unsupported: readonly Unsupported[];
 }
 
+/** The facts that a bundle is made from, in addition to the mount. */
+export interface BundleSource {
+  readonly id: string;
+  readonly config: ContainerConfig;
+  readonly host: HostSettings;
+  readonly volumes: VolumeHome;
+  /** Returns the directory of a volume with a name. */
+  readonly volumeOf: (name: string) => string | undefined;
+  /** Lets files whose absolute paths begin so be removed if this process dies, where that is possible. */
+  temporary(path: string): Promise<AsyncDisposable | undefined>;
+}
+
+/** Returns the facts of a container. */
+export function containerBundle(root: Root, container: Container): BundleSource {
+  const { id, config } = container;
+  return {
+    ...{ id, config, host: readHostSettings(root.layout, id) },
+    volumes: containerVolumes(root, container),
+    volumeOf: namedVolumes(root.layout),
+    // A store that is open read-only does not have a session. Another process has mounted the container.
+    temporary: async (path) => (root.readOnly ? undefined : root.session().temporary(path)),
+  };
+}
+
 /**
- * Writes the bundle of a mounted container to `directory`. Makes the directory if it is missing, and replaces
- * an older `config.json`.
+ * Writes the bundle of a mounted root file system to `directory`. Makes the directory if it is missing, and
+ * replaces an older `config.json`.
  * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or a group is not in the root file system,
  *   ERR_CONFIG_INVALID when the config has no command, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for the host's
  *   devices and directories that the host config names, ERR_STORE_CORRUPT for a broken host config; the
  *   errors of {@link imageVolumes}.
  */
 export async function writeBundle(
-  root: Root,
-  container: Container,
+  source: BundleSource,
   mount: Pick<Mount, 'path' | 'readOnly'>,
   directory: string,
   options: BundleOptions = {},
 ): Promise<Bundle> {
   const log = new MappingLog();
-  const host = readHostSettings(root.layout, container.id);
+  const { id, host } = source;
   const security = parseSecurityOptions(host.SecurityOpt ?? []);
-  const machine = thisMachine(namedVolumes(root.layout));
-  const config = configOf(container.config, options);
+  const machine = thisMachine(source.volumeOf);
+  const config = configOf(source.config, options);
   const path = resolve(directory);
   const database = await readUserDatabase(mount.path);
   const user = resolveUser(config.User, database, host.GroupAdd ?? []);
   const requested = await requestedMounts(host, machine.volumeOf, log);
   const taken = new Set(requested.mounts.map(({ destination }) => destination));
   const wanted = (config.Volumes ?? []).filter((each) => !taken.has(cleanPath(`/${each}`)));
-  const volumes = await imageVolumes(root, container, mount, [
+  const volumes = await imageVolumes(source.volumes, mount, [
     ...wanted.map((each) => ({ path: each, isEmpty: false })),
     ...requested.anonymous,
   ]);
@@ -99,7 +122,7 @@ export async function writeBundle(
   const own = [...volumes.mounts, ...files.map((file) => file.mount)];
   const spec = runtimeSpec(
     {
-      ...{ id: container.id, config, host, security, user, rootfs: mount.path },
+      ...{ id, config, host, security, user, rootfs: mount.path },
       readOnly: options.readOnly ?? (mount.readOnly || host.ReadonlyRootfs === true),
       mounts: allMounts(host, requested.mounts, own, security.writableCgroups, log),
       propagation: requested.propagation,
@@ -110,7 +133,7 @@ export async function writeBundle(
     log,
   );
   await makeDirectories(path, 0o711);
-  await replaceFiles(root, path, [...files, { name: 'config.json', text: documentText(spec) }]);
+  await replaceFiles(source, path, [...files, { name: 'config.json', text: documentText(spec) }]);
   const unsupported = unsupportedSettings(host, machine);
   return { path, spec, leftOut: volumes.leftOut, mapped: log.entries, unsupported };
 }
@@ -158,13 +181,12 @@ function documentText(spec: RuntimeSpec): string {
  * redirect the writes of root by links.
  */
 async function replaceFiles(
-  root: Root,
+  source: BundleSource,
   directory: string,
   files: readonly { readonly name: string; readonly text: string }[],
 ): Promise<void> {
   const prefix = join(directory, `.tmp-${randomBytes(6).toString('hex')}-`);
-  // A store that is open read-only does not have a session. Another process has mounted the container.
-  await using _marked = root.readOnly ? undefined : await root.session().temporary(prefix);
+  await using _marked = await source.temporary(prefix);
   try {
     for (const { name, text } of files) await writeFile(prefix + name, text, { flag: 'wx', mode: 0o644 });
     for (const { name } of files) await rename(prefix + name, join(directory, name));

@@ -7,7 +7,7 @@ import { lstat, readlink, realpath, stat as statFollowing } from 'node:fs/promis
 import { posix, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
-import type { ArchiveOptions, ContainerArchive, OpenRootfs, PathArchive } from './archive.ts';
+import type { ArchiveOptions, RootfsArchive, OpenRootfs, PathArchive } from './archive.ts';
 import {
   baseName,
   containerPath,
@@ -18,7 +18,6 @@ import {
 } from './copy-path.ts';
 import { FileTree } from './file-tree.ts';
 import { hasMode, type PathStat } from './path-stat.ts';
-import type { Container } from './record.ts';
 
 export interface CopyOptions extends ArchiveOptions {
   /** Copies the target of a link at the end of the source, under the link's name. Default false. */
@@ -41,18 +40,17 @@ const MAX_LINKS = 10;
 /**
  * Returns the tar of a path of a container. With `followLink`, its top entry has the name of the link's
  * target, as in docker.
- * @throws {@link LayerstackError} the errors of {@link ContainerArchive.getArchive}.
+ * @throws {@link LayerstackError} the errors of {@link RootfsArchive.getArchive}.
  */
 export async function packOut(
-  archive: ContainerArchive,
-  container: Container,
+  archive: RootfsArchive,
   source: string,
   { followLink = false, ...options }: CopyOptions = {},
 ): Promise<PathArchive> {
-  if (!followLink) return archive.getArchive(container, source, options);
-  await using rootfs = await archive.open(container, { write: false, signal: options.signal });
+  if (!followLink) return archive.getArchive(source, options);
+  await using rootfs = await archive.open({ write: false, signal: options.signal });
   const { at } = await locate(rootfs, source, true);
-  return await archive.getArchive(container, at, options);
+  return await archive.getArchive(at, options);
 }
 
 /**
@@ -62,13 +60,12 @@ export async function packOut(
  *   reverse.
  */
 export async function copyOut(
-  archive: ContainerArchive,
-  container: Container,
+  archive: RootfsArchive,
   source: string,
   destination: string,
   { followLink = false, archive: keep = false, onProgress, signal }: CopyOptions = {},
 ): Promise<void> {
-  await using rootfs = await archive.open(container, { write: false, signal });
+  await using rootfs = await archive.open({ write: false, signal });
   const { at, stat } = await locate(rootfs, source, followLink);
   const name = baseName(containerPath(source));
   const plan = planCopy(
@@ -91,26 +88,25 @@ export async function copyOut(
 
 /**
  * Copies a path of the host, or a tar, into a container. A tar needs an existing directory.
- * @throws {@link LayerstackError} the errors of {@link copyOut} and {@link ContainerArchive.putArchive}.
+ * @throws {@link LayerstackError} the errors of {@link copyOut} and {@link RootfsArchive.putArchive}.
  */
 export async function copyIn(
-  archive: ContainerArchive,
-  container: Container,
+  archive: RootfsArchive,
   source: string | AsyncIterable<Uint8Array>,
   destination: string,
   { followLink = false, archive: keep = false, maxBytes, onProgress, signal }: CopyOptions = {},
 ): Promise<void> {
-  await using rootfs = await archive.open(container, { write: true, signal });
+  await using rootfs = await archive.open({ write: true, signal });
   const target = await containerTarget(rootfs, destination);
   const put = { noOverwriteDirNonDir: true, copyUIDGID: keep, onProgress, signal };
   if (typeof source !== 'string') {
     if (target.kind !== 'directory')
       throw new LayerstackError(
         'ERR_PATH_TYPE',
-        `${container.name}:${destination} is not a directory, so a tar cannot be extracted into it`,
+        `${archive.name}:${destination} is not a directory, so a tar cannot be extracted into it`,
         { path: destination },
       );
-    return await archive.putArchive(container, target.path, source, { ...put, maxBytes });
+    return await archive.putArchive(target.path, source, { ...put, maxBytes });
   }
   const host = new FileTree('/');
   const given = keepEnding(resolve(source), source);
@@ -118,7 +114,7 @@ export async function copyIn(
   const stat = await host.stat(path);
   const plan = planCopy({ name: baseName(given), isDirectory: hasMode(stat.mode, 'directory') }, target);
   const tar = host.pack(path, { name: plan.name, crossMounts: true, sparse: true, onProgress });
-  await archive.putArchive(container, plan.directory, tar, { ...put, maxBytes: Infinity });
+  await archive.putArchive(plan.directory, tar, { ...put, maxBytes: Infinity });
 }
 
 /** Waits until the stream has closed its files, so that the mount can be released. */

@@ -27,7 +27,8 @@ import {
 } from '../rwlayer/store.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
-import { ContainerArchive } from './archive.ts';
+import { RootfsArchive } from './archive.ts';
+import { containerRootfs } from './container-rootfs.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
 import type { ForkOptions, ForkSource } from './fork.ts';
 import type { Mount } from './mount.ts';
@@ -76,7 +77,6 @@ export class ContainerStore {
   readonly #creator: ContainerCreator;
   readonly #remover: ContainerRemover;
   readonly #rwLayers: RwLayerStore;
-  readonly #archive: ContainerArchive;
 
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
     this.#root = root;
@@ -88,7 +88,6 @@ export class ContainerStore {
       return container && rwLayerOf(container);
     };
     this.#rwLayers = new RwLayerStore(root, layers, overlay, { find });
-    this.#archive = new ContainerArchive(root, this.#rwLayers);
     this.#creator = new ContainerCreator(root, images, this.#rwLayers, this.#names);
     this.#remover = new ContainerRemover(root, this.#rwLayers, this.#names);
   }
@@ -195,9 +194,9 @@ export class ContainerStore {
     return this.#rwLayers.isMounted(rwLayerOf(container));
   }
 
-  /** Copies in and out of the root file systems. */
-  get archive(): ContainerArchive {
-    return this.#archive;
+  /** Copies in and out of a container's root file system. */
+  archive(container: Container): RootfsArchive {
+    return new RootfsArchive(containerRootfs(this.#root, this.#rwLayers, container));
   }
 
   /** Returns every container as a user of its image. A mounted one counts as running. */

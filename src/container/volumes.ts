@@ -11,7 +11,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { posix } from 'node:path';
+import { join, posix } from 'node:path';
 import { compareBytes } from '../core/bytes.ts';
 import { digestOf, hexOf } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -19,14 +19,40 @@ import { call, native, type RootPathStat } from '../system/native.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
-import { listEntries } from '../system/removal.ts';
-import { hasDirectory } from '../system/store-files.ts';
+import { hasDirectory, listDirectory } from '../system/store-files.ts';
 import { FileTree } from './file-tree.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
 import { anonymousVolumes, namedDestinations, type RuntimeMount } from './spec/mounts.ts';
 import { readHostSettings } from './spec/settings.ts';
 import { cleanPath, VOLUME_NAME } from './validate-mounts.ts';
+
+/** The place of the volumes of one root file system. */
+export interface VolumeHome {
+  /** In messages, e.g. `container build`. */
+  readonly owner: string;
+  readonly id: string;
+  /** An absolute directory, and the directory of the volumes relative to it. */
+  readonly base: string;
+  readonly directory: string;
+  /** Locks the volumes; undefined where the store is open read-only: then existing volumes are used. */
+  lock(): Promise<AsyncDisposable | undefined>;
+  /** @throws {@link LayerstackError} ERR_STORE_READ_ONLY */
+  requireWritable(): void;
+  /** Lets entries that begin with this absolute path be removed if this process dies. */
+  temporary(path: string): Promise<AsyncDisposable>;
+}
+
+/** Returns the place of a container's volumes. */
+export function containerVolumes(root: Root, { id, name }: Pick<Container, 'id' | 'name'>): VolumeHome {
+  const { layout } = root;
+  return {
+    ...{ owner: `container ${name}`, id, base: layout.root, directory: layout.container(id, 'volumes') },
+    lock: async () => (root.readOnly ? undefined : root.locks.acquire('containers', id)),
+    requireWritable: () => void root.session(),
+    temporary: (path) => root.session().temporary(path),
+  };
+}
 
 /** A volume without a name. */
 export interface WantedVolume {
@@ -58,27 +84,25 @@ const KERNELS = /^\/(?:$|dev$|(?:proc|sys)(?:\/|$))/;
  *   ERR_CONFIG_INVALID for too many volumes; ERR_STORE_READ_ONLY, ERR_NO_SPACE, ERR_UPPER_CHANGED.
  */
 export async function imageVolumes(
-  root: Root,
-  container: Container,
+  home: VolumeHome,
   mount: Pick<Mount, 'path'>,
   named: readonly WantedVolume[],
 ): Promise<ImageVolumes> {
   if (named.length > MAX_VOLUMES)
     throw new LayerstackError(
       'ERR_CONFIG_INVALID',
-      `container ${container.name} has ${named.length} volumes; ${MAX_VOLUMES} are allowed`,
-      { id: container.id, limit: MAX_VOLUMES },
+      `${home.owner} has ${named.length} volumes; ${MAX_VOLUMES} are allowed`,
+      { id: home.id, limit: MAX_VOLUMES },
     );
   if (named.length === 0) return { mounts: [], leftOut: [] };
-  // A store that is open read-only uses the existing volumes, and makes none.
-  await using _lock = root.readOnly ? undefined : await root.locks.acquire('containers', container.id);
+  await using _lock = await home.lock();
   const leftOut: string[] = [];
   const sources = new Map<string, string>();
   for (const { path, isEmpty } of [...named].sort((a, b) => compareBytes(a.path, b.path))) {
-    const destination = await destinationOf(root, mount.path, path);
+    const destination = await destinationOf(home, mount.path, path);
     if (destination === undefined) leftOut.push(path);
     else if (!sources.has(destination))
-      sources.set(destination, await volumeOf(root, container, mount, destination, isEmpty));
+      sources.set(destination, await volumeOf(home, mount, destination, isEmpty));
   }
   const mounts = [...sources].map(([destination, source]) => ({
     ...{ destination, type: 'bind', source, options: ['rbind', 'rprivate'] },
@@ -104,7 +128,7 @@ export async function makeMountPoints(
     .filter((path) => !taken.has(path));
   for (const path of wanted.slice(0, MAX_VOLUMES)) {
     try {
-      await destinationOf(root, mount.path, path);
+      await destinationOf(containerVolumes(root, container), mount.path, path);
     } catch (error) {
       // The image has a file in its place, or the disk is full. A copy to another path does not need the
       // mount point.
@@ -121,11 +145,11 @@ function depthOf({ destination }: RuntimeMount): number {
 /**
  * Returns the mount point of a volume, and makes it if it is missing; undefined if it cannot be mounted over.
  */
-async function destinationOf(root: Root, rootfs: string, path: string): Promise<string | undefined> {
+async function destinationOf(home: VolumeHome, rootfs: string, path: string): Promise<string | undefined> {
   const wanted = posix.normalize(`/${path}`);
   if (KERNELS.test(wanted)) return undefined;
   try {
-    const destination = await makeDirectory(root, rootfs, wanted);
+    const destination = await makeDirectory(home, rootfs, wanted);
     return KERNELS.test(destination) ? undefined : destination;
   } catch (error) {
     if (isSystemError(error, 'EROFS')) return undefined;
@@ -137,19 +161,19 @@ async function destinationOf(root: Root, rootfs: string, path: string): Promise<
  * Makes the directory at an absolute path of a root file system, with its parents. Returns its path without
  * links.
  */
-async function makeDirectory(root: Root, rootfs: string, path: string, links = 0): Promise<string> {
+async function makeDirectory(home: VolumeHome, rootfs: string, path: string, links = 0): Promise<string> {
   let at = '';
   for (const name of path.split('/').filter(Boolean)) {
     const next = `${at}/${name}`;
     const stat = await statIn(rootfs, next);
     const kind = stat && stat.mode & constants.S_IFMT;
     if (kind === undefined) {
-      root.session();
+      home.requireWritable();
       await call(native.batch(rootfs, [{ op: 'mkdir', path: next.slice(1), mode: 0o755, exist: true }]));
       at = next;
     } else if (kind === constants.S_IFDIR) at = next;
     else if (kind === constants.S_IFLNK && stat?.linkTarget !== undefined && links < MAX_LINKS)
-      at = await makeDirectory(root, rootfs, stat.linkTarget, links + 1);
+      at = await makeDirectory(home, rootfs, stat.linkTarget, links + 1);
     else
       throw new LayerstackError(
         'ERR_PATH_TYPE',
@@ -178,48 +202,47 @@ async function statIn(
  * Returns the volume's directory. Makes and fills it if it is missing. The caller holds the container's lock.
  */
 async function volumeOf(
-  root: Root,
-  container: Container,
+  home: VolumeHome,
   mount: Pick<Mount, 'path'>,
   destination: string,
   isEmpty: boolean,
 ): Promise<string> {
-  const { layout } = root;
+  const { base, directory } = home;
   const name = hexOf(digestOf(destination)).slice(0, 32);
-  const directory = layout.container(container.id, 'volumes');
   const volume = `${directory}/${name}`;
-  if (hasDirectory(layout.at(volume))) return layout.at(volume);
+  if (hasDirectory(join(base, volume))) return join(base, volume);
   const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
-  await using _marked = await root.session().temporary(layout.at(temporary));
+  await using _marked = await home.temporary(join(base, temporary));
   try {
     // Finds temporary directories that a process has left without a marker.
-    const left = (await listEntries(layout, directory)).filter((each) => each.startsWith(TEMPORARY));
+    const left = ((await listDirectory(join(base, directory))) ?? []).filter((each) =>
+      each.startsWith(TEMPORARY),
+    );
     await call(
       native.removeTree(
-        layout.root,
+        base,
         left.map((each) => `${directory}/${each}`),
       ),
     );
     await call(
-      native.batch(layout.root, [
+      native.batch(base, [
         { op: 'mkdir', path: directory, mode: 0o710, exist: true },
         { op: 'mkdir', path: temporary, mode: 0o700 },
       ]),
     );
-    if (isEmpty)
-      await call(native.batch(layout.root, [{ op: 'mkdir', path: `${temporary}/${name}`, mode: 0o755 }]));
-    else await copyOut(mount.path, destination, layout.at(temporary), name);
+    if (isEmpty) await call(native.batch(base, [{ op: 'mkdir', path: `${temporary}/${name}`, mode: 0o755 }]));
+    else await copyOut(mount.path, destination, join(base, temporary), name);
     await call(
-      native.batch(layout.root, [
+      native.batch(base, [
         { op: 'rename', from: `${temporary}/${name}`, to: volume },
         { op: 'rmdir', path: temporary },
       ]),
     );
   } catch (error) {
-    await call(native.removeTree(layout.root, temporary)).catch(() => undefined);
-    throw spaceError(error, layout.root);
+    await call(native.removeTree(base, temporary)).catch(() => undefined);
+    throw spaceError(error, base);
   }
-  return layout.at(volume);
+  return join(base, volume);
 }
 
 /** Copies the image's content at a path, with its owner and mode, to `name` in a directory. */

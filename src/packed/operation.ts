@@ -4,7 +4,7 @@
  */
 import { LayerstackError } from '../core/errors.ts';
 import { pinMount } from '../system/pinned-mount.ts';
-import { requireUnchanged } from './file-version.ts';
+import { requireUnchanged, type FileVersion } from './file-version.ts';
 import { findMount, type MountedChoice } from './find-mounts.ts';
 import { mountedElsewhere, mountedOtherwise } from './mount-errors.ts';
 import { openBelow, type HeldArchive } from './open-below.ts';
@@ -44,13 +44,20 @@ export interface ArchiveOperation extends AsyncDisposable {
   /** The archive's canonical path. */
   readonly archive: string;
   readonly readOnly: boolean;
-  /** False where the digests were not verified. */
-  readonly verified: boolean;
-  /** Lines for the user about a mount that was made for the operation. */
+  /** The files that must not change while it is mounted. */
+  readonly files: readonly FileVersion[];
+  /** Locks the place against other processes; undefined where this process holds it anyway. */
+  readonly lock: () => Promise<AsyncDisposable | undefined>;
+  /** Lines for the user about the mount. */
   readonly notices: readonly string[];
 }
 
-type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified'>;
+const NOT_VERIFIED = 'Nothing of the archive was verified';
+
+type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified'> &
+  Pick<ArchiveOperation, 'lock'>;
+
+const HELD = (): Promise<undefined> => Promise.resolve(undefined);
 
 /**
  * Uses the mount of a place. The caller holds the place's lock until this resolves.
@@ -61,7 +68,7 @@ type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'v
 async function usePlace(
   place: Place,
   sourceName: string,
-  { archive, files, readOnly, verified }: OperationFacts,
+  { archive, files, readOnly, verified, lock }: OperationFacts,
   { write }: OperationNeeds,
 ): Promise<ArchiveOperation | undefined> {
   await requireUnchanged(sourceName, files);
@@ -69,7 +76,9 @@ async function usePlace(
   const pinned = await pinMount(place.at('merged'));
   return (
     pinned && {
-      ...{ place: place.path, path: pinned.path, archive, readOnly, verified, notices: [] },
+      ...{ place: place.path, path: pinned.path, archive, readOnly, files },
+      lock,
+      notices: verified ? [] : [NOT_VERIFIED],
       [Symbol.asyncDispose]: () => pinned.release(),
     }
   );
@@ -95,10 +104,15 @@ async function useMounted(
     const isMounted = await place.isMounted();
     if (record === undefined || !isLive(record, isMounted)) return undefined;
     if (!isMounted) throw mountedElsewhere(path, place);
-    return await usePlace(place, path, record, needs);
+    return await usePlace(place, path, { ...record, lock: () => lockPlace(place.path) }, needs);
   } finally {
     await place.release();
   }
+}
+
+async function lockPlace(path: string): Promise<AsyncDisposable | undefined> {
+  const place = await Place.take(path);
+  return place && { [Symbol.asyncDispose]: () => place.release() };
 }
 
 /** Mounts an archive read-only below `base` until the operation ends. */
@@ -109,9 +123,10 @@ async function useNewMount(
   signal: AbortSignal | undefined,
 ): Promise<ArchiveOperation> {
   const { place, mounted, close } = await openBelow(base, path, { ...choice, readOnly: true, signal });
-  const { archive, readOnly, verified, notices } = mounted;
+  const { archive, readOnly, verified, files, notices } = mounted;
   return {
-    ...{ place: place.path, path: mounted.path, archive, readOnly, verified, notices },
+    ...{ place: place.path, path: mounted.path, archive, readOnly, files, lock: HELD },
+    notices: verified ? notices : [...notices, NOT_VERIFIED],
     [Symbol.asyncDispose]: () => close({ force: true }),
   };
 }
@@ -143,7 +158,7 @@ export function heldArchive(path: string, { place, mounted }: HeldArchive): Arch
   return {
     name: path,
     async open(needs) {
-      const used = await usePlace(place, path, mounted, needs);
+      const used = await usePlace(place, path, { ...mounted, lock: HELD }, needs);
       if (used) return used;
       throw notMounted(path);
     },

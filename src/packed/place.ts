@@ -5,6 +5,7 @@
  *   lower/         the mount point of the index
  *   layer-<n>/     instead of an index, the extracted layers, where the kernel mounts no index
  *   image.json     the config of the image
+ *   volumes/       the anonymous volumes of a bundle (container/volumes.ts)
  *   upper/, work/  the writable part of the overlay
  *   merged/        the mounted root file system
  *   record.json    the facts of a mount that outlives its process (record.ts)

@@ -9,18 +9,27 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openArchive } from '../../src/app/archives.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { rejection } from '../support/errors.ts';
-import { imageOf, layerOf } from '../support/images.ts';
+import { imageOf, layerFrom, layerOf } from '../support/images.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { findProgram, havePeers } from '../support/peers.ts';
+import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
+import { tar } from '../support/tar.ts';
 import { NAME, RICH, writeArchive } from './packed-support.ts';
 
 let scratch: string;
@@ -88,6 +97,9 @@ async function editedContainer(): Promise<string> {
   return id;
 }
 
+const namesIn = (bytes: Buffer): string[] =>
+  execFileSync('tar', ['-t'], { input: bytes, encoding: 'utf8' }).split('\n');
+
 const lines = (changes: readonly { readonly kind: string; readonly path: string }[]): string[] =>
   changes.map(({ kind, path }) => `${kind} ${path}`);
 
@@ -103,6 +115,161 @@ describe.each(['file', 'loop', 'none'])('by %s', (method) => {
     expect(changes).toEqual(EDITS);
     expect(lines(await store.archives.diff(path))).toEqual(changes);
     expect(await store.archives.unmount(archive)).toBe(0);
+    await expectNothing();
+  });
+});
+
+describe('export and cp', () => {
+  it('export writes what an archive shows, mounted with changes or not, and leaves nothing', async () => {
+    const names = async (): Promise<string[]> => namesIn(await buffer(store.archives.export(archive)));
+    const before = await names();
+    expect(before).toContain('srv/one');
+    expect(before).not.toContain('added');
+    await expectNothing();
+    const { path } = await store.archives.mount(archive);
+    edit(path);
+    const after = await names();
+    expect(after).toContain('added');
+    expect(after).not.toContain('srv/null');
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('an unmount during an export says that the archive is in use', async () => {
+    await store.archives.mount(archive);
+    const exported = store.archives.export(archive);
+    await once(exported, 'readable');
+    expect(await rejection(store.archives.unmount(archive))).toMatchObject({ code: 'ERR_CONTAINER_MOUNTED' });
+    exported.destroy();
+    await once(exported, 'close');
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('an export of an archive that changes meanwhile fails at its end', async () => {
+    await store.archives.mount(archive);
+    const exported = store.archives.export(archive);
+    await once(exported, 'readable');
+    utimesSync(archive, 1, 1);
+    expect(await rejection(buffer(exported))).toMatchObject({ code: 'ERR_ARCHIVE_CHANGED' });
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('an unverified export says so', async () => {
+    const notices: unknown[] = [];
+    const onProgress = (event: { type: string }) => event.type === 'notice' && notices.push(event);
+    await buffer(store.archives.export(archive, { verify: false, onProgress }));
+    expect(notices).toContainEqual({ type: 'notice', message: 'Nothing of the archive was verified' });
+  });
+
+  it('cp copies out of an archive that is not mounted, and leaves nothing', async () => {
+    await store.archives.copyOut(archive, '/srv/one', join(scratch, 'one'));
+    expect(readFileSync(join(scratch, 'one'), 'utf8')).toBe('shared');
+    expect(await store.archives.statPath(archive, '/srv/one')).toMatchObject({ name: 'one', size: 6 });
+    expect(await rejection(store.archives.copyOut(archive, '/none', scratch))).toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+    await expectNothing();
+  });
+
+  it('cp copies into a mounted one only', async () => {
+    const file = join(scratch, 'file');
+    writeFileSync(file, 'content');
+    expect(await rejection(store.archives.copyIn(archive, file, '/srv'))).toMatchObject({
+      code: 'ERR_ARCHIVE_NOT_MOUNTED',
+    });
+    const { path } = await store.archives.mount(archive);
+    await store.archives.copyIn(archive, file, '/srv');
+    await store.archives.putArchive(path, '/srv', Readable.from([tar([{ name: 'in', content: 'tar' }])]));
+    expect(lines(await store.archives.diff(archive))).toEqual(['C /srv', 'A /srv/file', 'A /srv/in']);
+    await store.archives.unmount(archive);
+    await store.archives.mount(archive, { readOnly: true });
+    expect(await rejection(store.archives.copyIn(archive, file, '/srv'))).toMatchObject({
+      code: 'ERR_CONTAINER_MOUNTED',
+    });
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('a link of the archive that leads out of it is followed inside it', async () => {
+    const hostile = imageOf([layerFrom(tar([{ name: 'out', type: 'symlink', linkname: scratch }]))], {
+      tags: ['h:1'],
+    });
+    writeArchive(archive, dockerArchive([hostile]));
+    await using root = await store.archives.open(archive);
+    await root.putArchive('/', Readable.from([tar([{ name: 'x', content: '' }])]));
+    expect(await rejection(root.putArchive('/out', Readable.from([tar([])])))).toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+    expect(existsSync(join(scratch, 'x'))).toBe(false);
+  });
+
+  it('the command takes ./ARCHIVE:/PATH, and tars', async () => {
+    const cli = new LayerstackCli(store.root);
+    const at = { cwd: scratch };
+    await mustRun(process.execPath, cli.argv('cp', './app.tar:/srv/one', 'copied'), at);
+    expect(readFileSync(join(scratch, 'copied'), 'utf8')).toBe('shared');
+    await mustRun(process.execPath, cli.argv('mount', './app.tar'), at);
+    await mustRun(process.execPath, cli.argv('cp', './copied', './app.tar:/added'), at);
+    const out = await mustRun(process.execPath, cli.argv('diff', './app.tar'), at);
+    expect(out.stdout).toBe('A /added\n');
+    await mustRun(process.execPath, cli.argv('export', '-o', 'fs.tar', './app.tar'), at);
+    expect(namesIn(readFileSync(join(scratch, 'fs.tar')))).toContain('added');
+    await mustRun(process.execPath, cli.argv('unmount', './app.tar'), at);
+    await expectNothing();
+  });
+});
+
+describe('bundle', () => {
+  it('is that of a container, and leaves nothing after unmount', async () => {
+    const bundle = await store.archives.bundle(archive, join(scratch, 'a'), { command: ['/bin/true'] });
+    const [mount] = await store.archives.list();
+    expect(bundle.spec.root.path).toBe(mount?.path);
+    await store.images.load(archive);
+    await store.containers.create(NAME, { name: 'same' });
+    const other = await store.containers.bundle('same', join(scratch, 'b'), { command: ['/bin/true'] });
+    // Each has its own names, paths and root file system.
+    const common = (path: string, hostname: string | undefined, root: string): unknown =>
+      JSON.parse(
+        readFileSync(join(scratch, path, 'config.json'), 'utf8')
+          .replaceAll(root, 'ROOT')
+          .replaceAll(join(scratch, path), 'BUNDLE')
+          .replaceAll(hostname ?? '', 'HOST'),
+      );
+    expect(common('a', bundle.spec.hostname, bundle.spec.root.path)).toEqual(
+      common('b', other.spec.hostname, other.spec.root.path),
+    );
+    await store.containers.unmount('same');
+    await store.archives.bundle(archive, join(scratch, 'a'), { command: ['/bin/true'] });
+    expect(await store.archives.unmount(archive)).toBe(0);
+    await expectNothing();
+  });
+
+  it('that cannot be written leaves no mount', async () => {
+    expect(
+      await rejection(store.archives.bundle(archive, join(scratch, 'a'), { user: 'nobody-here' })),
+    ).toMatchObject({ code: 'ERR_USER_NOT_FOUND' });
+    await expectNothing();
+  });
+
+  it.each(['runc'].filter((runtime) => havePeers(runtime, 'busybox')))('runs in %s', async (runtime) => {
+    const program = layerFrom(
+      tar([
+        { name: 'bin', type: 'directory', mode: 0o755 },
+        { name: 'bin/busybox', content: readFileSync(findProgram('busybox') ?? ''), mode: 0o755 },
+        { name: 'proc', type: 'directory', mode: 0o755 },
+      ]),
+    );
+    const image = imageOf([program], {
+      tags: ['hello:1'],
+      config: { Cmd: ['/bin/busybox', 'echo', 'hello'], Volumes: { '/data': {} } },
+    });
+    writeArchive(archive, dockerArchive([image]));
+    const { path } = await store.archives.bundle(archive, join(scratch, 'job'));
+    const name = `layerstack-archive-${String(process.pid)}-${runtime}`;
+    expect((await mustRun(runtime, ['run', '--bundle', path, name])).stdout).toBe('hello\n');
+    await store.archives.unmount(archive);
     await expectNothing();
   });
 });

@@ -2,10 +2,10 @@
  * The modules that `store.containers` imports when they are first needed. Making, mounting and removing a
  * container start without them.
  */
-export { writeBundle } from '../../container/bundle.ts';
+export { containerBundle, writeBundle } from '../../container/bundle.ts';
 export { listChanges } from '../../rwlayer/changes.ts';
 export { commit } from '../../container/commit.ts';
 export { copyIn, copyOut, packOut } from '../../container/copy.ts';
 export { inspectContainer } from '../../container/inspect.ts';
-export { exportContainer } from '../../transfer/archive/export.ts';
+export { exportRootfs } from '../../transfer/archive/export.ts';
 export { writeImageOfContainer } from '../../transfer/archive/disk-image.ts';

@@ -1,13 +1,11 @@
 /**
- * Exports a container's merged root file system as a plain tar, as `docker export` does: names without `./`,
+ * Exports a merged root file system as a plain tar, as `docker export` does: names without `./`,
  * hard links, devices, xattrs as PAX records. It leaves out the root entry and everything that is mounted
- * inside. If the container is not mounted, it is mounted read-only meanwhile.
+ * inside.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { counted } from '../../core/tally.ts';
-import type { Container } from '../../container/record.ts';
-import type { ContainerStore } from '../../container/store.ts';
 import { layerTar } from '../../layer/diff.ts';
 
 export interface ExportOptions {
@@ -18,22 +16,22 @@ export interface ExportOptions {
 }
 
 /**
- * Yields the tar of a container. It releases the mount when the tar ends or the reader stops. It calls
+ * Yields the tar of a root file system. It releases the mount when the tar ends or the reader stops. It calls
  * `onExported` when the whole tar has been read.
- * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, ERR_UPPER_CHANGED where a file shrinks
- *   while it is read, ERR_STORE_READ_ONLY, ERR_ABORTED.
+ * @param openMount mounts the root file system until the result is disposed
+ * @throws {@link LayerstackError} (while iterating) ERR_UPPER_CHANGED where a file shrinks while it is read,
+ *   ERR_ABORTED; what `openMount` and `onExported` throw.
  */
-export async function* exportContainer(
-  containers: Pick<ContainerStore, 'mountForOperation'>,
-  container: Container,
+export async function* exportRootfs<Mount extends AsyncDisposable & { readonly path: string }>(
+  openMount: () => Promise<Mount>,
   { signal, sourceDateEpoch, onProgress }: ExportOptions = {},
-  onExported?: () => void,
+  onExported?: (mount: Mount) => void | Promise<void>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
-  await using mount = await containers.mountForOperation(container, { readOnly: true, signal });
+  await using mount = await openMount();
   for await (const chunk of counted(layerTar(mount.path, { sourceDateEpoch, onProgress }), onProgress)) {
     throwIfAborted(signal);
     yield chunk;
   }
-  onExported?.();
+  await onExported?.(mount);
 }

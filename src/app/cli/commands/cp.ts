@@ -1,5 +1,10 @@
-/** `layerstack cp`: copies files between a container and the host, as `docker cp`. */
+/** `layerstack cp`: copies files between a container or an archive and the host, as `docker cp`. */
+import type { CopyOptions } from '../../../container/copy.ts';
+import type { ArchiveChoice } from '../../../packed/operation.ts';
+import type { Layerstack } from '../../layerstack.ts';
+import { archiveChoice, ARCHIVE_OPTIONS, refuseArchiveOptions } from '../archive-choice.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
+import { parseCopyOperand, type CopyOperand } from '../copy-operand.ts';
 import { parseBytes } from '../format.ts';
 import { ProgressDisplay } from '../progress.ts';
 
@@ -10,11 +15,13 @@ import { ProgressDisplay } from '../progress.ts';
 const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
-  usage: '[OPTIONS] CONTAINER:PATH DEST|-\n       layerstack cp [OPTIONS] SRC|- CONTAINER:PATH',
+  usage:
+    '[OPTIONS] CONTAINER:PATH|ARCHIVE:/PATH DEST|-\n       layerstack cp [OPTIONS] SRC|- CONTAINER:PATH|ARCHIVE:/PATH',
   description:
     'Copy a file or directory out of a container, or into it. The container may be mounted. `-` is a tar on stdout or\n' +
     'stdin. A source that ends in /. means the content of the directory. A host path with a colon must begin with / or\n' +
-    'a dot.',
+    'a dot. ./app.tar:/PATH is a path in the root file system of an archive: text with a slash or a dot, then a colon, then\n' +
+    'an absolute path. To copy something into an archive, mount it first.',
   options: {
     archive: {
       type: 'boolean',
@@ -31,59 +38,62 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse a tar from stdin with more uncompressed bytes than this, e.g. 10G',
     },
+    ...ARCHIVE_OPTIONS,
   },
   operands: { min: 2, max: 2, kinds: ['container-path'] },
   examples: [
     { command: 'layerstack cp build:/etc/passwd .', does: 'copies a file out' },
     { command: 'tar -c src | layerstack cp - build:/usr', does: 'copies a tar in' },
+    { command: 'layerstack cp ./app.tar:/etc/os-release .', does: 'copies a file out of an archive' },
   ],
   async run(context, values, [from = '', to = '']) {
-    const [source, destination] = [parseOperand(from), parseOperand(to)];
-    if (source.container !== undefined && destination.container !== undefined)
+    const [source, destination] = [parseCopyOperand(from), parseCopyOperand(to)];
+    const [inside, ...others] = [source, destination].filter(({ owner }) => owner !== 'host');
+    if (inside === undefined)
+      throw new UsageError(
+        'neither operand names a container or an archive: write one of them as CONTAINER:PATH or ./ARCHIVE:/PATH',
+      );
+    if (others.length > 0)
       throw new UsageError(
         'copying between containers is not supported: pipe `cp A:PATH -` into `cp - B:PATH`',
       );
-    const reading = {
+    if (inside.owner === 'container') refuseArchiveOptions(values);
+    const maxBytes = values['max-bytes'];
+    const options = {
       followLink: values['follow-link'],
       signal: context.signal,
       onProgress: new ProgressDisplay(context.stderr, { quiet: true, doing: 'copying' }).show,
-    };
-    const options = {
-      ...reading,
       archive: values.archive,
-      maxBytes:
-        values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']),
+      maxBytes: maxBytes === undefined ? undefined : parseBytes('--max-bytes', maxBytes),
     };
-    if (source.container !== undefined) {
-      if (destination.path === '-' && context.stdoutIsTerminal)
-        throw new UsageError('stdout is a terminal: redirect it to a file or a pipe');
-      await using store = await context.open();
-      if (destination.path !== '-')
-        return await store.containers.copyOut(source.container, source.path, destination.path, options);
-      const { tar } = await store.containers.getArchive(source.container, source.path, reading);
-      const { writeArchive } = await archiveOutput();
-      return await writeArchive(store, tar, undefined, context.signal);
-    }
-    if (destination.container === undefined)
-      throw new UsageError('neither operand names a container: write one of them as CONTAINER:PATH');
+    const choice = inside.owner === 'archive' ? archiveChoice(values) : {};
+    if (inside === source) return copyOut(context, source, destination.path, { ...options, ...choice });
     const input = source.path === '-' ? stdinOf(context) : source.path;
+    const { image, platform } = choice;
     await using store = await context.open();
-    await store.containers.copyIn(destination.container, input, destination.path, options);
+    if (inside.owner === 'archive')
+      await store.archives.copyIn(inside.name, input, inside.path, { ...options, image, platform });
+    else await store.containers.copyIn(inside.name, input, inside.path, options);
   },
 });
 
-interface Operand {
-  readonly container?: string;
-  readonly path: string;
-}
-
-/** Parses an operand by docker's rule: a path of the host begins with `/` or `.`, even if it has colons. */
-function parseOperand(text: string): Operand {
-  if (text === '') throw new UsageError('an operand is empty');
-  const colon = text.indexOf(':');
-  if (colon < 0 || text.startsWith('/') || text.startsWith('.')) return { path: text };
-  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} lacks a container name before the colon`);
-  return { container: text.slice(0, colon), path: text.slice(colon + 1) };
+/** Copies to a path of the host, or writes a tar to stdout. */
+async function copyOut(
+  context: Context,
+  { owner, name, path }: CopyOperand,
+  destination: string,
+  options: CopyOptions & ArchiveChoice,
+): Promise<void> {
+  if (destination === '-' && context.stdoutIsTerminal)
+    throw new UsageError('stdout is a terminal: redirect it to a file or a pipe');
+  await using store = await context.open();
+  const rootfs: Pick<Layerstack['archives'], 'copyOut' | 'getArchive'> =
+    owner === 'archive' ? store.archives : store.containers;
+  if (destination !== '-') return await rootfs.copyOut(name, path, destination, options);
+  const { archive: _archive, maxBytes: _maxBytes, ...reading } = options;
+  const { tar } = await rootfs.getArchive(name, path, reading);
+  const { writeArchive } = await archiveOutput();
+  return await writeArchive(store, tar, undefined, context.signal);
 }
 
 function stdinOf(context: Context): NodeJS.ReadStream {
