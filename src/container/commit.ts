@@ -101,6 +101,7 @@ export async function commitLayer(
   const parent = imageId === undefined ? undefined : await images.get(imageId);
   const below = await layers.stack(parent?.diffIds ?? []);
 
+  const form = formAbove(below, 'classic');
   const uppers = uppersOf(root.layout, layer);
   const staged: StagedLayer[] = [];
   try {
