@@ -133,11 +133,11 @@ void LayerAssembler::OpenMember() {
   struct stat info;
   if (Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
     return Unreadable(errno, "stat");
-  if (!S_ISREG(info.st_mode)) return Damaged("is no regular file");
+  if (!S_ISREG(info.st_mode)) return Damaged("is not a regular file");
   constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
   member_.reset(Again<::openat>(parent_.get(), base.c_str(), kFlags));
   if (!member_ || Again<::fstat>(member_.get(), &info) != 0) return Unreadable(errno, "open");
-  if (!S_ISREG(info.st_mode)) return Damaged("is no regular file");
+  if (!S_ISREG(info.st_mode)) return Damaged("is not a regular file");
   if (static_cast<uint64_t>(info.st_size) != entry_.size) {
     return Damaged("has " + std::to_string(info.st_size) + " bytes instead of " +
                    std::to_string(entry_.size));

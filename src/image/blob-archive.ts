@@ -198,7 +198,7 @@ export async function* verifying(
   const what = seen > size ? `are more than the expected ${String(size)}` : `have the digest ${found}`;
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
-    `blob ${digest}: the received bytes ${what}; the registry's copy is damaged, or the bytes were changed on the way: ` +
+    `blob ${digest}: the received bytes ${what}; the registry's copy is damaged, or the bytes were changed in transit: ` +
       'pull or push the image again',
     { digest, expected: digest, found },
   );

@@ -84,7 +84,7 @@ export function sealedOf({ layout }: Root, snapshot: Snapshot, base: number): st
   if (name !== undefined) return [name, ...lowers.slice(0, Math.max(0, lowers.length - base))];
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `${titleOf(snapshot)} has no valid short name: \`layerstack fsck --repair\` makes it anew`,
+    `${titleOf(snapshot)} has no valid short name: \`layerstack fsck --repair\` writes a new one`,
     { id: snapshot.id, path: layout.at(layout.overlay(snapshot.id, 'link')) },
   );
 }

@@ -38,7 +38,7 @@ export async function putOnTop(
   if (link === undefined || init === undefined || top === undefined)
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `${owner} has no valid short name: fsck --repair makes it anew`,
+      `${owner} has no valid short name: fsck --repair writes a new one`,
       {
         id: key,
       },

@@ -171,7 +171,7 @@ export class SnapshotStore {
     if (current.parent !== snapshot.layer)
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `${titleOf(snapshot)} is of another image than container ${current.name}: fork it instead`,
+        `${titleOf(snapshot)} belongs to another image than container ${current.name} does: fork the snapshot instead`,
         { id: snapshot.id },
       );
     const layer = rwLayerOf(current);

@@ -45,7 +45,7 @@ export class LayerFetch {
       log: root.log,
       form: stagedForm(options.form),
       onProgress,
-      hint: "the registry's copy is damaged, or it is changed on the way: pull it again, or push it again",
+      hint: "the registry's copy is damaged, or it was changed in transit: pull it again, or push it again",
     });
     const { signal } = this.#pool;
     this.#recorder =

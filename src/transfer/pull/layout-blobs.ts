@@ -160,8 +160,8 @@ export class LayoutBlobs {
     await rm(path, { force: true });
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `blob ${blob.digest} of ${source.repository}: the received bytes have the digest ${found}; the registry's copy is damaged, or it is ` +
-        'changed on the way: pull it again, or push it again',
+      `blob ${blob.digest} of ${source.repository}: the received bytes have the digest ${found}; the registry's copy is damaged, or it was ` +
+        'changed in transit: pull it again, or push it again',
       { digest: blob.digest, expected: blob.digest, found, repository: source.repository },
     );
   }

@@ -151,7 +151,7 @@ function otherDigest(subject: Subject, expected: string, found: string): Layerst
     'ERR_DIGEST_MISMATCH',
     subject,
     `${subject.registry} sends a document with the digest ${found} instead of ${expected}; ` +
-      'it is damaged or changed on the way: do not use it',
+      'it is damaged, or was changed in transit: do not use it',
     { expected, found },
   );
 }

@@ -101,7 +101,7 @@ describe('is refused', () => {
     'a document of another digest than the header says (%s)',
     async (said) => {
       says(manifest(ociManifest), { 'content-type': ociManifest, 'docker-content-digest': said });
-      await refused('ERR_DIGEST_MISMATCH', /damaged or changed on the way/);
+      await refused('ERR_DIGEST_MISMATCH', /damaged, or was changed in transit/);
     },
   );
 
