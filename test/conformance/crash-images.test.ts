@@ -33,6 +33,8 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   /** Stores that the commands start from. */
   let full: string;
   let empty: string;
+  /** A store with packed images, and a container on one of them. */
+  let packed: string;
   let files: string;
 
   beforeAll(async () => {
@@ -65,6 +67,11 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     await fixture.store.close();
     copy(fixture.root, full);
     await fixture[Symbol.asyncDispose]();
+    packed = join(scratch, 'packed');
+    copy(empty, packed);
+    const cli = new LayerstackCli(packed);
+    await cli.run('load', '--packed', '-i', join(scratch, 'all.tar'));
+    await cli.run('create', '--name', 'build', 'other:1');
   });
 
   afterAll(() => dropScratch(scratch));
@@ -82,10 +89,10 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     const store = await Layerstack.open({ root, readOnly });
     try {
       const images = await store.images.list({ all: true });
-      const told = images.map(async ({ Id, RepoTags, RepoDigests, Size }) => {
+      const told = images.map(async ({ Id, RepoTags, RepoDigests, Size, Form }) => {
         const { Metadata, ParentId } = { ParentId: '', ...(await store.images.inspect(Id)) };
         const isDated = !JSON.stringify(Metadata).includes('"0001-');
-        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.images.history(Id)];
+        return [Id, RepoTags, RepoDigests, Size, Form, ParentId, isDated, await store.images.history(Id)];
       });
       const containers = await store.containers.list();
       const layout = new Layout(root);
@@ -111,6 +118,8 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     const { length } = list('image/overlay2/layerdb/sha256');
     return [
       ...['sessions', 'unused', 'changes'].flatMap((name) => list(`layerstack/${name}`)),
+      ...list('layerstack/packed/layers').filter((path) => path.includes('/.tmp-')),
+      ...list('layerstack/packed/lowers'),
       ...list('image/overlay2/layerdb/tmp'),
       ...list('image/overlay2').filter((path) => path.includes('/.tmp-')),
       ...list('image/overlay2/imagedb/content/sha256').filter((path) => path.includes('/.tmp-')),
@@ -118,6 +127,13 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       ...(list('overlay2').length === length + 2 * list('containers').length + 1 ? [] : list('overlay2')),
       ...(list('overlay2/l').length === list('overlay2').length - 1 ? [] : list('overlay2/l')),
     ];
+  }
+
+  /** Returns the number of layers. A layer has one form. */
+  function stored(root: string): number {
+    const count = (path: string): number =>
+      existsSync(join(root, path)) ? readdirSync(join(root, path)).length : 0;
+    return count('image/overlay2/layerdb/sha256') + count('layerstack/packed/layers');
   }
 
   function kill(
@@ -150,8 +166,8 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     expect(whole.stderr).not.toContain('ERR_');
     const done = await shown(root, true);
     expect(done).not.toEqual(old);
-    layers.add(readdirSync(join(root, 'image/overlay2/layerdb/sha256')).length);
-    layers.add(readdirSync(join(start, 'image/overlay2/layerdb/sha256')).length);
+    layers.add(stored(root));
+    layers.add(stored(start));
     for (let step = 1; step < MAX_CALLS; step += stride) {
       copy(start, root);
       const { status } = await kill(root, CALLS, step, words);
@@ -160,7 +176,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       expect([old, done], where).toContainEqual(found);
       expect(await shown(root, false), where).toEqual(found);
       expect(left(root), where).toEqual([]);
-      expect(layers, where).toContain(readdirSync(join(root, 'image/overlay2/layerdb/sha256')).length);
+      expect(layers, where).toContain(stored(root));
       if (status === 0) return;
     }
     throw new Error('the command never ended by itself');
@@ -188,6 +204,18 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
 
   test('prune: all images that it removes, or none of them', async () => {
     await everyStep(full, ['prune', '--all', '--force'], 3);
+  });
+
+  test('load --packed: all images of the archive with all their names, or none', async () => {
+    await everyStep(empty, ['load', '--packed', '-i', join(scratch, 'all.tar')], 3);
+  });
+
+  test('settle: the image in one form or the other, and its container on it', async () => {
+    await everyStep(packed, ['settle', 'other:1'], 3);
+  });
+
+  test('rmi of a packed image: the image with all its names, or nothing of it', async () => {
+    await everyStep(packed, ['rmi', IMAGE], 3);
   });
 
   test.runIf(havePeers('docker-registry'))(
