@@ -90,6 +90,19 @@ describe('a container on packed layers', () => {
     expect(await filesOf('box')).toEqual(['below', 'above']);
   });
 
+  it('works again after a load when dockerd has deleted an extracted layer below it', async () => {
+    await store.images.load(base);
+    await store.images.load(archive, { form: 'packed' });
+    await store.containers.create('app:1', { name: 'box' });
+    const cacheId = layerdb(CHAINS[0], 'cache-id');
+    rmSync(overlay(`l/${readFileSync(overlay(`${cacheId}/link`), 'utf8')}`));
+    for (const path of [overlay(cacheId), join(root, 'image/overlay2/layerdb/sha256', CHAINS[0] ?? '')])
+      rmSync(path, { recursive: true });
+    await expect(store.containers.mount('box')).rejects.toMatchObject({ code: 'ERR_LAYER_NOT_FOUND' });
+    await store.images.load(archive, { form: 'packed' });
+    expect(await filesOf('box')).toEqual(['below', 'above']);
+  });
+
   it('mounts when dockerd has extracted all its layers', async () => {
     await store.images.load(archive, { form: 'packed' });
     await store.containers.create('app:1', { name: 'box' });
