@@ -3,6 +3,7 @@
  */
 import { ContainerStore } from '../container/store.ts';
 import type { ImageID } from '../core/digest.ts';
+import { undefinedIf } from '../core/errors.ts';
 import { settleImage } from '../image/settle.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
 import { LayerStore, type StoreForm } from '../layer/store.ts';
@@ -89,11 +90,20 @@ export class StoreParts {
     }
   }
 
-  /** Settles images while the caller does something else; {@link close} waits for it. */
+  /**
+   * Settles images while the caller does something else; {@link close} waits for it. An image that cannot be
+   * settled stays packed, and does not keep the others from it.
+   */
   settleLater(form: StoreForm, ids: readonly ImageID[]): void {
     if (form !== 'auto') return;
     const settle = async (): Promise<void> => {
-      for (const id of ids) await settleImage(this, id);
+      for (const id of ids)
+        await this.root.aftermath.run(
+          `image ${id} stays packed until \`layerstack settle\` extracts it`,
+          () =>
+            // The image may be removed before its turn.
+            undefinedIf(settleImage(this, id), 'ERR_IMAGE_NOT_FOUND'),
+        );
     };
     this.layers.runInBackground(settle());
   }

@@ -86,9 +86,12 @@ export class LayerUses {
 
 /** Returns the parent of a layer in either form. */
 export function readParent(layout: Layout, chainId: ChainID): ChainID | undefined {
+  const classic = layout.at(layout.layer(chainId, 'parent'));
+  // A layer that is settled between the two reads is extracted afterwards.
   return (
-    readChainId(layout.at(layout.layer(chainId, 'parent'))) ??
-    readChainId(layout.at(layout.packedLayer(chainId, 'parent')))
+    readChainId(classic) ??
+    readChainId(layout.at(layout.packedLayer(chainId, 'parent'))) ??
+    readChainId(classic)
   );
 }
 
