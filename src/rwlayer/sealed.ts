@@ -89,15 +89,15 @@ export function uppersOf(layout: Layout, layer: RwLayer): Uppers {
 }
 
 /**
- * Returns the steps that replace the `lower` of an overlay2 directory by one rename. A temporary file of a
- * writer that died is removed first.
+ * Returns the steps that replace the `lower` of an overlay2 directory by one rename, after which a power cut
+ * leaves the old one or the new one. A temporary file of a writer that died is removed first.
  */
 export function replaceLowerSteps(layout: Layout, id: string, lowers: readonly string[]) {
   const path = layout.overlay(id, 'lower');
   const temporary = '.tmp-lower';
   return [
     { op: 'unlink', path: `${layout.overlay(id)}/${temporary}`, missing: true },
-    { op: 'replace', path, data: lowers.join(':'), mode: 0o644, temporary, sync: false },
+    { op: 'replace', path, data: lowers.join(':'), mode: 0o644, temporary },
   ] as const;
 }
 
