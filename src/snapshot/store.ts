@@ -121,7 +121,9 @@ export class SnapshotStore {
     const { rwLayers } = this.#containers;
     const own = await rwLayers.contentSize({ mountId: id });
     let shared = 0;
-    for (let below = parent; below !== undefined;) {
+    const seen = new Set([id]); // a damaged record may name itself or a snapshot above it
+    for (let below = parent; below !== undefined && !seen.has(below);) {
+      seen.add(below);
       shared += await rwLayers.contentSize({ mountId: below });
       below = (await readRecord(this.#root.layout, below))?.snapshot.parent;
     }
