@@ -3,6 +3,7 @@
  */
 import { ContainerStore } from '../container/store.ts';
 import type { ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import { settleImage } from '../image/settle.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
 import { LayerStore, type StoreForm } from '../layer/store.ts';
@@ -93,7 +94,15 @@ export class StoreParts {
   settleLater(form: StoreForm, ids: readonly ImageID[]): void {
     if (form !== 'auto') return;
     const settle = async (): Promise<void> => {
-      for (const id of ids) await settleImage(this, id);
+      for (const id of ids) {
+        try {
+          await settleImage(this, id);
+        } catch (error) {
+          if (!LayerstackError.is(error, 'ERR_IMAGE_NOT_FOUND')) throw error;
+          // The image was removed meanwhile. Layers that were extracted for it are not needed.
+          await this.images.resume();
+        }
+      }
     };
     this.layers.runInBackground(settle());
   }
