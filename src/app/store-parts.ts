@@ -3,7 +3,7 @@
  */
 import { ContainerStore } from '../container/store.ts';
 import type { ImageID } from '../core/digest.ts';
-import { undefinedIf } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import { settleImage } from '../image/settle.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
 import { LayerStore, type StoreForm } from '../layer/store.ts';
@@ -98,14 +98,21 @@ export class StoreParts {
     if (form !== 'auto') return;
     const settle = async (): Promise<void> => {
       for (const id of ids)
-        await this.root.aftermath.run(
-          `image ${id} stays packed until \`layerstack settle\` extracts it`,
-          () =>
-            // The image may be removed before its turn.
-            undefinedIf(settleImage(this, id), 'ERR_IMAGE_NOT_FOUND'),
+        await this.root.aftermath.run(`image ${id} stays packed until \`layerstack settle\` extracts it`, () =>
+          this.#settle(id),
         );
     };
     this.layers.runInBackground(settle());
+  }
+
+  async #settle(id: ImageID): Promise<void> {
+    try {
+      await settleImage(this, id);
+    } catch (error) {
+      if (!LayerstackError.is(error, 'ERR_IMAGE_NOT_FOUND')) throw error;
+      // The image was removed meanwhile. Layers that were extracted for it are not needed.
+      await this.images.resume();
+    }
   }
 
   /**

@@ -100,14 +100,16 @@ export class LayerStore {
    * {@link chain}.
    */
   async find(chainId: ChainID): Promise<Layer | undefined> {
-    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
+    const find = (): Promise<Layer | undefined> => this.#db.find(chainId);
+    // A packed layer that is gone by now may have been extracted after the first look.
+    return (await find()) ?? (await findPacked(this.#root.layout, chainId)) ?? (await find());
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
   async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
     for (const [index, chainId] of chainIds.entries())
-      found[index] ??= await findPacked(this.#root.layout, chainId);
+      found[index] ??= (await findPacked(this.#root.layout, chainId)) ?? (await this.#db.find(chainId));
     return found;
   }
 
