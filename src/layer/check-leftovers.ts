@@ -9,7 +9,7 @@ import { listEntries, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
 import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
-import { usedCacheIds } from './cache-ids.ts';
+import { usedDirectories } from './cache-ids.ts';
 import { apply } from './check-overlay.ts';
 import { unclaimedDirectories } from './unclaimed.ts';
 
@@ -33,7 +33,7 @@ export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
         marker: `removing.${name}`,
         what: 'a layer that was being removed',
         remove: async () => {
-          const used = await usedCacheIds(layout, name);
+          const used = await usedDirectories(layout, (other) => other === name);
           await removeLayerEntries(layout, [name], (cacheId) => used.has(cacheId));
         },
       })),
