@@ -98,8 +98,9 @@ export class StoreParts {
     if (form !== 'auto') return;
     const settle = async (): Promise<void> => {
       for (const id of ids)
-        await this.root.aftermath.run(`image ${id} stays packed until \`layerstack settle\` extracts it`, () =>
-          this.#settle(id),
+        await this.root.aftermath.run(
+          `image ${id} stays packed until \`layerstack settle\` extracts it`,
+          () => this.#settle(id),
         );
     };
     this.layers.runInBackground(settle());
