@@ -69,7 +69,7 @@ export async function publishPacked(
   return fresh.map(({ layer }) => layer);
 }
 
-/** Returns the steps that write what is known only now: the parent, and the short name of a replaced entry. */
+/** Returns the steps that write the parent, and the short name of a replaced entry. */
 function factSteps({ layout }: Root, { chainId, parent, layer }: Fresh): BatchStep[] {
   const write = (name: 'parent' | 'link', data: string): BatchStep => {
     return { op: 'replace', path: layout.stagedPackedLayer(layer.writeSet, name), data, mode: 0o600 };
@@ -87,7 +87,7 @@ function renameStep({ layout }: Root, { chainId, layer, replaces }: Fresh): Batc
   return { op: 'exchange', from, to, via: layout.stagedPackedLayer(`${layer.writeSet}-old`) };
 }
 
-/** Removes the entries that were exchanged. They have the temporary names of the new ones, and their markers. */
+/** Removes the exchanged entries. They have the temporary names of the new ones, and their markers. */
 async function removeReplaced({ layout, aftermath }: Root, fresh: readonly Fresh[]): Promise<void> {
   for (const { layer, replaces } of fresh)
     if (replaces)
