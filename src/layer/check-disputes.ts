@@ -1,10 +1,9 @@
 /**
- * Finds entries of layerdb that name the directory of another layer. The directory belongs to the layer whose
- * content it has.
+ * Finds entries of layerdb that name the directory of another layer, or of a container or snapshot. Where only
+ * layers name a directory, it belongs to the layer whose content it has.
  */
 import type { Problem } from '../core/store-finding.ts';
 import type { Root } from '../system/root.ts';
-import { unlessPlanted } from '../system/check-entries.ts';
 import { REPLACE } from './check-content.ts';
 import type { EntryCheckOptions } from './check-entry.ts';
 import { replace, underLock } from './check-overlay.ts';
@@ -28,11 +27,12 @@ export async function findDisputes(
   for (const layer of layers) claims.set(layer.cacheId, [...(claims.get(layer.cacheId) ?? []), layer]);
   const disputes: Dispute[] = [];
   for (const claimants of claims.values()) {
-    if (claimants.length === 1) continue;
+    const isTaken = claimants.some(({ cacheId }) => options.containers.has(cacheId));
+    if (claimants.length === 1 && !isTaken) continue;
     let owner: ClassicLayer | undefined;
     for (const layer of claimants) {
-      const isRight = (await unlessPlanted(isProven(root.layout, layer, options.signal))) === true;
-      if (isRight && owner === undefined) owner = layer;
+      const isRight = await isProven(root.layout, layer, options.signal);
+      if (isRight && !isTaken && owner === undefined) owner = layer;
       else disputes.push({ layer, problem: await disputed(root, layer, isRight, options) });
     }
   }
@@ -48,11 +48,12 @@ async function disputed(
   const { layout } = root;
   const { chainId, cacheId } = layer;
   const path = layout.layer(chainId, 'cache-id');
+  const other = options.containers.has(cacheId) ? 'a container or snapshot' : 'another layer';
   const problem = {
     code: 'layer-incomplete',
     severity: 'error',
     path,
-    message: `layer ${chainId}: it names ${layout.overlay(cacheId)}, which is the directory of another layer`,
+    message: `layer ${chainId}: it names ${layout.overlay(cacheId)}, which is the directory of ${other}`,
   } as const;
   const found = await findContent(root, layer, options);
   if (found !== undefined)

@@ -18,6 +18,7 @@ import type { LockOptions } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
+import { usedDirectories } from './cache-ids.ts';
 import { hasPacked } from './packed/entry.ts';
 import { removePacked } from './packed/remove.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
@@ -218,11 +219,12 @@ export class LayerCollector {
     const left = layers.map(({ name }) => name);
     const slice = Math.max(1, Math.min(DELETED_AT_ONCE, Math.floor(left.length / DELETERS)));
     const failed: unknown[] = [];
+    const used = await usedDirectories(layout, (name) => name.endsWith('-removing'));
     // A layer that cannot be deleted (a mount is in it) must not keep the others, so they are tried one by
     // one.
     const remove = async (names: readonly string[]): Promise<void> => {
       try {
-        await removeLayerEntries(layout, names, () => false);
+        await removeLayerEntries(layout, names, (cacheId) => used.has(cacheId));
         await session.unmark(names.map((name): Marker => `removing.${name}`));
       } catch (error) {
         if (names.length > 1) for (const name of names) await remove([name]);

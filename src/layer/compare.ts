@@ -54,14 +54,23 @@ export async function compareLayer(
   }
 }
 
-/** Returns whether the contents and entries are those of the DiffID. Metadata may still differ. */
+/**
+ * Returns whether the contents and entries are those of the DiffID. Metadata may still differ. A layer that
+ * cannot be compared is not proven.
+ * @throws {@link LayerstackError} ERR_ABORTED; system errors.
+ */
 export async function isProven(
   layout: Layout,
   layer: ComparableLayer,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const compared = await compareLayer(layout, layer, { signal });
-  return compared?.proven === true && compared.count === compared.metadata;
+  try {
+    const compared = await compareLayer(layout, layer, { signal });
+    return compared?.proven === true && compared.count === compared.metadata;
+  } catch (error) {
+    if (!LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;
+    return false;
+  }
 }
 
 /**

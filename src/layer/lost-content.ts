@@ -1,7 +1,6 @@
 /** Finds the directory of a layer whose entry has lost its name. */
 import { throwIfAborted } from '../core/abort.ts';
 import type { Root } from '../system/root.ts';
-import { isPlanted } from '../system/store-files.ts';
 import { isProven, type ComparableLayer } from './compare.ts';
 import { unclaimedDirectories } from './unclaimed.ts';
 
@@ -22,11 +21,7 @@ export async function findContent(
 ): Promise<string | undefined> {
   for (const cacheId of await unclaimedDirectories(root.layout, containers)) {
     throwIfAborted(signal);
-    try {
-      if (await isProven(root.layout, { ...layer, cacheId }, signal)) return cacheId;
-    } catch (error) {
-      if (!isPlanted(error)) throw error;
-    }
+    if (await isProven(root.layout, { ...layer, cacheId }, signal)) return cacheId;
   }
   return undefined;
 }

@@ -18,7 +18,7 @@ import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { syncSteps } from '../system/disk.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { findLink, isEntryName, readEntry, removeLayerEntries } from '../system/removal.ts';
-import { usedCacheIds } from './cache-ids.ts';
+import { usedDirectories } from './cache-ids.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
@@ -28,6 +28,7 @@ import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
 import type { PlannedClassicLayer } from './plan.ts';
 import type { StagedClassicLayer } from './staged-layer.ts';
 import { noteSteps } from './unused.ts';
+import { readBuildkit } from './uses.ts';
 
 /**
  * dockerd does not take layerstack's locks, so it may publish the same layer. Each attempt adopts its layers.
@@ -166,7 +167,7 @@ export class Publication {
     await call(
       native.batch(layout.root, [
         ...fresh.flatMap((layer) => this.#renameSteps(layer)),
-        ...(replaced.length > 0 ? [{ op: 'fsync', path: layout.links } as const] : []),
+        ...(fresh.some(({ spec }) => spec.takesOver) ? [{ op: 'fsync', path: layout.links } as const] : []),
         { op: 'fsync', path: layout.layers },
       ]),
     );
@@ -210,12 +211,13 @@ export class Publication {
     const reserved = await findPacked(this.#root.layout, chainId);
     const written = this.#written.get(layer);
     if (below !== undefined) await this.#overlay.commit(below.cacheId);
-    if (replaced?.committed === true) await this.#overlay.commit(layer.cacheId);
+    if (replaced?.committed === true || reserved !== undefined) await this.#overlay.commit(layer.cacheId);
     const spec: OverlaySpec = {
       id: layer.cacheId,
       link: written?.link ?? replaced?.link ?? reserved?.link ?? newLinkId(),
       lowers: below?.lowers ?? [],
-      takesOver: written?.takesOver ?? replaced?.link !== undefined,
+      // A writer that died may have left the symlink of a packed layer's short name.
+      takesOver: written?.takesOver ?? (replaced?.link ?? reserved?.link) !== undefined,
     };
     return { chainId, parent, staged: layer, spec, replaced };
   }
@@ -249,9 +251,12 @@ export class Publication {
     const { layout } = this.#root;
     if (statEntry(layout.at(layout.layer(chainId))) === undefined) return undefined;
     const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
-    const known = cacheId !== undefined && isEntryName(cacheId);
-    // The directory that a damaged entry names may be another layer's.
-    const shared = known && (await usedCacheIds(layout, hexOf(chainId))).has(cacheId);
+    const known = cacheId !== undefined && isEntryName(cacheId) && cacheId !== 'l';
+    // The directory that a damaged entry names may be another layer's, or a container's.
+    const used = await usedDirectories(layout, (name) => name === hexOf(chainId));
+    const buildkit = await readBuildkit(layout);
+    const isBuildkits = known && buildkit?.includes(cacheId) === true;
+    const shared = known && (used.has(cacheId) || (isBuildkits && !buildkit.includes(chainId)));
     const link =
       known && !shared
         ? (await readEntry(layout, layout.overlay(cacheId, 'link'))) || (await findLink(layout, cacheId))
@@ -263,7 +268,8 @@ export class Publication {
       link,
       content: known ? cacheId : undefined,
       committed: known && has('committed'),
-      keep: shared || (known && has('committed') && has('diff') && !this.#replacing.has(chainId)),
+      keep:
+        shared || isBuildkits || (known && has('committed') && has('diff') && !this.#replacing.has(chainId)),
     };
     this.#root.log.warn(`layer ${chainId} is incomplete or damaged in the store and is replaced`, {
       layer: chainId,

@@ -17,7 +17,7 @@ import { readText, statEntry } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
-import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
+import { assembleLayer, layerTarSize, writeLayer } from './assemble.ts';
 import { dropFlats } from './drop-flats.ts';
 import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
@@ -35,7 +35,7 @@ import { Publication } from './publish.ts';
 import type { StageOptions } from './stage-options.ts';
 import type { StagedLayer } from './staged-layer.ts';
 import { Staging } from './staging.ts';
-import { tarSourceOf } from './tar-source.ts';
+import { tarReaderOf, tarSourceOf, type TarReader } from './tar-source.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { Writeback } from './writeback.ts';
 
@@ -168,7 +168,7 @@ export class LayerStore {
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the changed file.
    */
   tar(layer: Layer): AsyncGenerator<Uint8Array, void, undefined> {
-    return assembleLayer(this.#sourceOf(layer));
+    return this.#readerOf(layer)(assembleLayer);
   }
 
   /**
@@ -176,7 +176,7 @@ export class LayerStore {
    * @throws the errors of {@link tar}; system errors of write(2).
    */
   writeTar(layer: Layer, fd: number): AsyncGenerator<{ readonly length: number }, void, undefined> {
-    return writeLayer(this.#sourceOf(layer), fd);
+    return this.#readerOf(layer)((source) => writeLayer(source, fd));
   }
 
   /**
@@ -185,9 +185,11 @@ export class LayerStore {
    */
   async tarSize(layer: Layer): Promise<number> {
     try {
-      return await layerTarSize(this.#sourceOf(layer));
+      return await layerTarSize(tarSourceOf(this.#root.layout, layer));
     } catch (error) {
       if (!isSystemError(error, 'ENOENT')) throw error;
+      const extracted = layer.packed && (await this.#db.find(layer.chainId));
+      if (extracted) return this.tarSize(extracted);
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
         `layer ${layer.diffId} has no ${layer.packed ? 'layer.tar' : 'tar-split.json.gz, so its tar cannot be rebuilt'}: load its image again`,
@@ -198,11 +200,11 @@ export class LayerStore {
 
   /** Returns {@link tar}, compressed. */
   compressed(layer: Layer, options: CompressOptions): CompressedLayer {
-    return new CompressedLayer(this.#sourceOf(layer), options, this.#root.caps);
+    return new CompressedLayer(this.#readerOf(layer), options, this.#root.caps);
   }
 
-  #sourceOf(layer: Layer): AssembleSource {
-    return tarSourceOf(this.#root.layout, layer);
+  #readerOf(layer: Layer): TarReader {
+    return tarReaderOf(this.#root.layout, this.#db, layer);
   }
 
   /**
@@ -239,7 +241,8 @@ export class LayerStore {
    *   changed.
    */
   restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
-    return this.#staging.restage(layer, options);
+    const tar = 'writeSet' in layer ? assembleLayer(tarSourceOf(this.#root.layout, layer)) : this.tar(layer);
+    return this.#staging.stage(tar, { ...options, expectedDiffId: layer.diffId });
   }
 
   /**

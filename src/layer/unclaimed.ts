@@ -2,10 +2,10 @@
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
 import { allMarkers } from '../system/session.ts';
-import { hasDirectory, readStoreFile } from '../system/store-files.ts';
+import { hasDirectory } from '../system/store-files.ts';
 import { unlessPlanted } from '../system/check-entries.ts';
 import { usedCacheIds } from './cache-ids.ts';
-import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
+import { readBuildkit } from './uses.ts';
 
 /**
  * Returns the names of these directories.
@@ -16,7 +16,7 @@ export async function unclaimedDirectories(
   containers: ReadonlySet<string>,
 ): Promise<string[]> {
   const used = await usedCacheIds(layout);
-  const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
+  const buildkit = await readBuildkit(layout);
   const marked = await allMarkers(layout);
   const unclaimed: string[] = [];
   for (const id of await listEntries(layout, layout.overlay2)) {

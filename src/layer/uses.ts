@@ -13,7 +13,7 @@ import { readStoreFile, readText } from '../system/store-files.ts';
 /** Reading yields to other work on the event loop after this many files (a millisecond). */
 const SLICE = 128;
 /** Far above the size of BuildKit's database, which is some megabytes. */
-export const MAX_SNAPSHOTS_BYTES = 1024 * 1024 * 1024;
+const MAX_SNAPSHOTS_BYTES = 1024 * 1024 * 1024;
 
 /** The references to layers, as they are on disk now. */
 export class LayerUses {
@@ -68,7 +68,7 @@ export class LayerUses {
       if (parent !== undefined) roots.add(parent);
       if (++read % SLICE === 0) await nextTurn();
     }
-    const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
+    const buildkit = await readBuildkit(layout);
     return new LayerUses({ children, layers, roots, buildkit });
   }
 
@@ -84,6 +84,11 @@ export class LayerUses {
     if (this.#buildkit === undefined) return false;
     return this.#buildkit.includes(chainId) || this.#buildkit.includes((await cacheId()) || chainId);
   }
+}
+
+/** Returns BuildKit's database of snapshots; undefined where it is missing. */
+export function readBuildkit(layout: Layout): Promise<Buffer | undefined> {
+  return readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
 }
 
 /** Returns the parent of a layer in either form. */

@@ -177,6 +177,72 @@ describe('a plain load of an image replaces', () => {
   });
 });
 
+describe('a directory that a damaged entry names is kept', () => {
+  const load = () => store.images.load(Readable.from([archive]));
+  const plant = (id: string): void => {
+    mkdirSync(join(root, 'overlay2', id, 'diff'), { recursive: true });
+    writeFileSync(join(root, 'overlay2', id, 'diff/precious'), 'precious');
+    writeFileSync(entry(1, 'cache-id'), id);
+  };
+  const precious = (id: string): string => readFileSync(join(root, 'overlay2', id, 'diff/precious'), 'utf8');
+
+  it('where it is the upper of a container: by a load, and by the removal of the image', async () => {
+    const { mountId } = await store.containers.get('box');
+    plant(mountId);
+    const [dispute] = await check();
+    expect(dispute).toMatchObject({ code: 'layer-incomplete', severity: 'error' });
+    expect(dispute?.message).toContain('the directory of a container');
+    expect((await load()).notices.join()).toContain('was damaged in the store, and is replaced');
+    expect(precious(mountId)).toBe('precious');
+    await store.containers.create('base:1', { name: 'other' });
+    const other = (await store.containers.get('other')).mountId;
+    plant(other);
+    await store.containers.remove('box');
+    await store.images.remove('app:1');
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect(precious(other)).toBe('precious');
+  });
+
+  it('where it is an init layer', async () => {
+    const { id } = await store.containers.get('box');
+    const init = readFileSync(join(root, 'image/overlay2/layerdb/mounts', id, 'init-id'), 'utf8');
+    plant(init);
+    await load();
+    expect(precious(init)).toBe('precious');
+  });
+
+  it('where it is a snapshot', async () => {
+    const { id } = await store.snapshots.create('box');
+    plant(id);
+    await load();
+    expect(precious(id)).toBe('precious');
+  });
+
+  it("where it is one of BuildKit's", async () => {
+    const id = 'u9qn3k5c0m1z7d2r8t4v6w0x1';
+    mkdirSync(join(root, 'buildkit'));
+    writeFileSync(join(root, 'buildkit/snapshots.db'), `db ${id} db`);
+    plant(id);
+    await load();
+    expect(precious(id)).toBe('precious');
+  });
+});
+
+it.each(['', 'none'])(
+  'a layer with the cache-id %j and a damaged tar-split does not end the check',
+  async (id) => {
+    writeFileSync(entry(1, 'cache-id'), id);
+    writeFileSync(entry(1, 'tar-split.json.gz'), 'damaged');
+    rmSync(content(2, 'more'));
+    const found = await check({ deep: true });
+    expect(found.map(({ message }) => message).join()).toContain("'more' is missing");
+    await check({ deep: true, repair: true, from: [file] });
+    await check({ deep: true, repair: true });
+    expect((await check({ deep: true })).filter(isWrong)).toEqual([]);
+  },
+);
+
 it('a layer goes back to the directory that lost its name, whatever else overlay2 has', async () => {
   mkdirSync(join(root, 'overlay2/stranger/diff'), { recursive: true });
   const old = join(content(1), '..');

@@ -19,6 +19,8 @@ export interface OpenChain extends AsyncDisposable {
    * are there until this is disposed; an overlay that has them keeps them.
    */
   readonly directories: readonly string[];
+  /** Some of the layers are packed. */
+  readonly packed: boolean;
 }
 
 /** Another process may extract or pack the image meanwhile. Several times in a row are not a coincidence. */
@@ -58,6 +60,7 @@ async function open(root: Root, layers: Pick<LayerStore, 'chain'>, top: ChainID)
   return {
     names: [...packed.map(({ link }) => `l/${link}`), ...below],
     directories: [...mounted.lowers, ...below],
+    packed: packed.length > 0,
     [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose](),
   };
 }

@@ -40,7 +40,7 @@ export class PackedStaging {
     const { layout } = this.#root;
     const writeSet = `.tmp-${randomName(8).toString('hex')}`;
     const directory = layout.stagedPackedLayer(writeSet);
-    this.#markers.set(writeSet, await this.#root.session().temporary(layout.at(directory)));
+    this.#markers.set(writeSet, await this.#root.session().temporary(directory));
     try {
       await call(native.batch(layout.root, [...packedDirectories(layout), makeDirectory(directory)]));
       const { applied, versions } = await this.#write(writeSet, source, options);
