@@ -13,7 +13,7 @@ import { topChainId, type ChainID, type DiffID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
 import { call, native } from '../system/native.ts';
-import { readText, statEntry } from '../system/store-files.ts';
+import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
@@ -23,7 +23,7 @@ import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
+import { isClassic, LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { findPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
@@ -434,8 +434,7 @@ export class LayerStore {
    * layer.
    */
   isClassic(chainId: ChainID): boolean {
-    const { layout } = this.#root;
-    return statEntry(layout.at(layout.layer(chainId))) !== undefined;
+    return isClassic(this.#root, chainId);
   }
 
   /** Removes the packed form of layers that are extracted now. A container finds their new form. */

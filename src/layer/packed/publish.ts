@@ -10,7 +10,7 @@ import { syncSteps } from '../../system/disk.ts';
 import { call, native, type BatchStep } from '../../system/native.ts';
 import type { Root } from '../../system/root.ts';
 import { readText, statEntry } from '../../system/store-files.ts';
-import type { Layer } from '../layerdb.ts';
+import { isClassic, type Layer } from '../layerdb.ts';
 import type { PlannedLayer } from '../plan.ts';
 import { noteSteps } from '../unused.ts';
 import { isLink } from './entry.ts';
@@ -42,8 +42,8 @@ export async function publishPacked(
   for (const [index, { chainId, parent, layer }] of planned.entries()) {
     if (present[index] !== undefined) continue;
     // A packed layer cannot be below those that stand on the entry, so the entry must be replaced as it is.
-    const isClassic = statEntry(layout.at(layout.layer(chainId))) !== undefined;
-    if (!('writeSet' in layer) || layer.packed === undefined || isClassic) throw vanished(chainId);
+    if (!('writeSet' in layer) || layer.packed === undefined || isClassic(root, chainId))
+      throw vanished(chainId);
     const replaces = statEntry(layout.at(layout.packedLayer(chainId))) !== undefined;
     fresh.push({ chainId, parent, layer, replaces });
   }
