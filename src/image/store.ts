@@ -210,7 +210,7 @@ export class ImageStore {
     });
   }
 
-  /** Returns the form of each image, which is that of its top layer: only packed layers are above packed ones. */
+  /** Returns the form of each image, that of its top layer: only packed layers are above packed ones. */
   async #formsOf(images: readonly NewImage[]): Promise<Map<ImageID, LayerForm>> {
     const forms = new Map<ImageID, LayerForm>();
     for (const { config } of images) {

@@ -23,11 +23,12 @@ import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
+import { isClassic, LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { findPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
 import { removePacked } from './packed/remove.ts';
+import { isPackedDamaged } from './packed/verify.ts';
 import { OWN_LAYER_LIMITS } from './limits.ts';
 import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
@@ -67,7 +68,7 @@ export interface ReplaceOptions extends PublishOptions {
 export type GuardLayer = (layer: DamagedLayer) => Promise<AsyncDisposable>;
 
 /** A layer to replace. It has no `cacheId` where its directory is unknown. */
-export type DamagedLayer = Pick<Layer, 'chainId' | 'diffId' | 'parent'> & {
+export type DamagedLayer = Pick<Layer, 'packed' | 'chainId' | 'diffId' | 'parent'> & {
   readonly cacheId?: string | undefined;
 };
 
@@ -275,7 +276,7 @@ export class LayerStore {
     try {
       const classic = classicLayers(layers);
       await new Publication(parts, classic, new Map()).run(options.signal);
-      packed.push(...(await publishPacked(this.#root, layers, options.signal)));
+      packed.push(...(await this.#publishPacked(layers, undefined, options.signal)));
       await this.#dropPackedCopies(classic.map(({ chainId }) => chainId));
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
@@ -292,8 +293,7 @@ export class LayerStore {
    * @throws {@link LayerstackError} ERR_ABORTED; system errors.
    */
   async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {
-    // A packed layer is its own tar, which is verified when it is read.
-    if (layer.packed) return false;
+    if (layer.packed) return isPackedDamaged(this.#root.layout, layer, { deep, signal });
     try {
       const compared = await compareLayer(this.#root.layout, layer, { contents: deep, signal });
       if (compared === undefined) return true;
@@ -307,17 +307,25 @@ export class LayerStore {
   }
 
   /**
-   * Puts a staged copy into the place of a damaged layer. The layers below must exist. Layers, images and
-   * containers on it stay. Durable on return. The directory of the damaged layer is removed.
+   * Puts a staged copy into the place of a damaged layer of the same form. The layers below must exist.
+   * Layers, images and containers on it stay. Durable on return. The files of the damaged layer are removed.
+   * The mounts of a packed layer keep the old files until they end.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED of the guard, and the errors of {@link publish};
    *   then the layer is as it was, and the copy is still staged.
    */
   async replace(layer: DamagedLayer, staged: StagedLayer, { guard, signal }: ReplaceOptions): Promise<void> {
     const { chainId, parent, cacheId } = layer;
+    if (staged.packed !== layer.packed)
+      throw new LayerstackError('ERR_INTERNAL', `the copy of layer ${chainId} has another form`);
     const below = parent === undefined ? [] : (await this.chain(parent)).reverse();
     const { layers } = planImages([[...below, staged]]);
     const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
     await using _lock = await this.#lock(layers, signal);
+    if (staged.packed) {
+      const published = await this.#publishPacked(layers, chainId, signal);
+      await this.#staging.markPublished(published);
+      return;
+    }
     await using _guard = await guard(layer);
     try {
       const replacing = new Map(cacheId === undefined ? [] : [[chainId, cacheId]]);
@@ -400,6 +408,33 @@ export class LayerStore {
     // That work may begin deletions, so they are waited for after it.
     await Promise.all(this.#background);
     await this.#collector.drain();
+  }
+
+  /**
+   * Publishes the staged packed layers of a plan. The caller holds their locks.
+   * @param replaced - a layer whose entry is damaged
+   */
+  async #publishPacked(
+    layers: readonly PlannedLayer[],
+    replaced: ChainID | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StagedLayer[]> {
+    if (!layers.some(({ layer }) => layer.packed)) return [];
+    const present = await this.findAll(layers.map(({ chainId }) => chainId));
+    const known = present.map((layer) => (layer?.chainId === replaced ? undefined : layer));
+    try {
+      return await publishPacked(this.#root, layers, known, signal);
+    } catch (error) {
+      throw spaceError(error, this.#root.layout.root);
+    }
+  }
+
+  /**
+   * Returns whether layerdb has an entry of the layer, complete or not. Packed layers cannot be below such a
+   * layer.
+   */
+  isClassic(chainId: ChainID): boolean {
+    return isClassic(this.#root, chainId);
   }
 
   /** Removes the packed form of layers that are extracted now. A container finds their new form. */

@@ -102,7 +102,7 @@ export function readParent(layout: Layout, chainId: ChainID): ChainID | undefine
  * Returns the id in a small file; undefined without one. Synchronous, since there may be ten thousand of
  * them.
  */
-export function readChainId(path: string): ChainID | undefined {
+function readChainId(path: string): ChainID | undefined {
   const text = readText(path)?.trim();
   return text !== undefined && isDigest(text) ? chainIdOf(text) : undefined;
 }

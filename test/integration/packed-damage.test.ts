@@ -1,5 +1,5 @@
 /** Damage to a store with packed images: what a load or a repair mends, and what it leaves as it is. */
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FsckOptions } from '../../src/app/fsck.ts';
@@ -9,7 +9,8 @@ import type { StoreFinding } from '../../src/core/store-finding.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf } from '../support/images.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { NAME, RICH, writeArchive } from './packed-support.ts';
+import { compareTrees } from '../support/tree.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
 
 let scratch: string;
 let archive: string;
@@ -36,6 +37,8 @@ const packed = (path: string): string => join(root, 'layerstack/packed', path);
 /** A file of a layer's entry, by the layer's place in the image. */
 const entry = (index: number, name = ''): string =>
   join(root, 'image/overlay2/layerdb/sha256', hexOf(RICH.chain[index] as ChainID), name);
+const packedEntry = (index: number, name = ''): string =>
+  packed(join('layers', hexOf(RICH.chain[index] as ChainID), name));
 const content = (index: number): string =>
   join(root, 'overlay2', readFileSync(entry(index, 'cache-id'), 'utf8'), 'diff');
 
@@ -43,6 +46,14 @@ async function check(options: FsckOptions = {}): Promise<StoreFinding[]> {
   const findings: StoreFinding[] = [];
   for await (const finding of store.fsck(options)) findings.push(finding);
   return findings;
+}
+
+/** Expects that the store is sound, and that a new container has the right files. */
+async function expectWhole(): Promise<void> {
+  expect(await check({ deep: true })).toEqual([]);
+  await using container = await store.containers.create(NAME);
+  await using mount = await store.containers.mount(container);
+  expect(compareTrees(await treeOf(mount.path), await classicTree(scratch, archive, NAME))).toEqual([]);
 }
 
 describe('damaged names of packed images', () => {
@@ -88,5 +99,89 @@ describe('a damaged extracted layer below a packed one', () => {
     expect(notices).toEqual([expect.stringContaining('stays as it is while containers on it are mounted')]);
     expect(content(0)).toBe(directory);
     expect(existsSync(join(mount.path, 'srv/one'))).toBe(true);
+  });
+
+  it('is replaced by a packed load, in its own form', async () => {
+    rmSync(join(content(0), 'twice'));
+    const { notices } = await store.images.load(archive, { form: 'packed' });
+    expect(notices).toEqual([expect.stringContaining('was damaged in the store, and is replaced')]);
+    expect(readFileSync(join(content(0), 'twice'), 'utf8')).toBe('second, longer');
+    expect(readdirSync(packed('layers'))).toHaveLength(1);
+    await expectWhole();
+  });
+
+  it('is replaced by a packed load where its entry is incomplete', async () => {
+    rmSync(entry(0, 'size'));
+    await store.images.load(archive, { form: 'packed' });
+    await expectWhole();
+  });
+});
+
+describe('a damaged extracted image', () => {
+  it('is made whole by a packed load, with extracted layers below those that are left', async () => {
+    await store.images.load(archive);
+    const directory = join(content(0), '..');
+    rmSync(join(root, 'overlay2/l', readFileSync(join(directory, 'link'), 'utf8')));
+    rmSync(directory, { recursive: true });
+    rmSync(entry(0), { recursive: true });
+    await store.images.load(archive, { form: 'packed' });
+    expect(existsSync(entry(0, 'cache-id'))).toBe(true);
+    expect(existsSync(packedEntry(0))).toBe(false);
+    await expectWhole();
+  });
+});
+
+describe('a packed layer', () => {
+  beforeEach(async () => void (await store.images.load(archive, { form: 'packed' })));
+
+  it.each(['layer.tar', 'diff', 'size', 'link', 'parent'] as const)(
+    'is replaced by a load when its %s is lost',
+    async (name) => {
+      rmSync(packedEntry(1, name));
+      await store.images.load(archive, { form: 'packed' });
+      expect(existsSync(packedEntry(1, name))).toBe(true);
+      await expectWhole();
+    },
+  );
+
+  it.each([false, true])('is replaced by a load when its tar was changed (check: %s)', async (deep) => {
+    const path = packedEntry(1, 'layer.tar');
+    const link = readFileSync(packedEntry(1, 'link'), 'utf8');
+    const bytes = readFileSync(path);
+    bytes[0] = (bytes[0] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+    const { notices } = await store.images.load(archive, { form: 'packed', check: deep });
+    expect(notices).toEqual([expect.stringContaining('was damaged in the store, and is replaced')]);
+    expect(readFileSync(packedEntry(1, 'link'), 'utf8')).toBe(link);
+    await expectWhole();
+  });
+
+  it('is replaced while it is mounted, and the mount keeps its files', async () => {
+    await using container = await store.containers.create(NAME);
+    await using mount = await store.containers.mount(container);
+    rmSync(packedEntry(1, 'size'));
+    await store.images.load(archive, { form: 'packed' });
+    expect(readFileSync(join(mount.path, 'srv/three'), 'utf8')).toBe('three');
+    await mount.unmount();
+    await using again = await store.containers.mount(container);
+    expect(readFileSync(join(again.path, 'srv/three'), 'utf8')).toBe('three');
+  });
+
+  it('is reported, and removed by a repair, with a directory in place of a file', async () => {
+    rmSync(packedEntry(1, 'diff'));
+    mkdirSync(packedEntry(1, 'diff'));
+    expect((await check({ repair: true })).map(({ code }) => code)).toContain('layer-incomplete');
+    expect(existsSync(packedEntry(1))).toBe(false);
+    await store.images.load(archive, { form: 'packed' });
+    await expectWhole();
+  });
+
+  it('is not damaged after a copy of the root, which changes its inodes', async () => {
+    const path = packedEntry(1, 'layer.tar');
+    const bytes = readFileSync(path);
+    rmSync(path);
+    writeFileSync(path, bytes);
+    const { notices } = await store.images.load(archive, { form: 'packed' });
+    expect(notices).toEqual([]);
   });
 });

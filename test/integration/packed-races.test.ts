@@ -7,6 +7,7 @@ import type { ChainID } from '../../src/core/digest.ts';
 import { ImageDb } from '../../src/image/imagedb.ts';
 import { settleImage } from '../../src/image/settle.ts';
 import { ImageStore } from '../../src/image/store.ts';
+import { checkPacked } from '../../src/layer/packed/check.ts';
 import { LayerStore } from '../../src/layer/store.ts';
 import { readParent, LayerUses } from '../../src/layer/uses.ts';
 import type { Layout } from '../../src/system/layout.ts';
@@ -126,6 +127,18 @@ describe('a layer that is extracted while another operation looks for it', () =>
     const layout = atUse(['packedLayer'], 1, swap);
     const other = new LayerStore(Object.create(root, { layout: { value: layout } }) as Root);
     expect(await other.find(TOP)).toMatchObject({ chainId: TOP, parent: BELOW });
+  });
+});
+
+describe('a check', () => {
+  it.each([false, true])('goes on where a layer is removed meanwhile (deep: %s)', async (deep) => {
+    const remove = (): void => rmSync(root.layout.at(root.layout.packedLayers), { recursive: true });
+    // The entry is read at five uses; then its tar is opened.
+    const layout = atUse(['packedLayer'], deep ? 6 : 7, remove);
+    const other = Object.create(root, { layout: { value: layout } }) as Root;
+    const problems: unknown[] = [];
+    for await (const problem of checkPacked(other, { deep })) problems.push(problem);
+    expect(problems).toEqual([]);
   });
 });
 

@@ -7,7 +7,6 @@ import { isSystemError } from '../../core/errors.ts';
 import type { Root } from '../../system/root.ts';
 import { Overlay } from '../overlay.ts';
 import type { LayerStore } from '../store.ts';
-import { statEntry } from '../../system/store-files.ts';
 import type { PackedLayer } from './entry.ts';
 import { mountPacked } from './mount.ts';
 
@@ -25,11 +24,6 @@ export interface OpenChain extends AsyncDisposable {
 
 /** Another process may extract or pack the image meanwhile. Several times in a row are not a coincidence. */
 const TRIES = 5;
-
-/** Returns whether the layer is in Docker's form, and so all layers below it. */
-export function isClassic({ layout }: Pick<Root, 'layout'>, chainId: ChainID): boolean {
-  return statEntry(layout.at(layout.layer(chainId))) !== undefined;
-}
 
 /**
  * Opens the chain below which `top` is the topmost layer.

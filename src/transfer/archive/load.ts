@@ -67,7 +67,7 @@ export interface LoadStores {
   readonly root: Root;
   readonly layers: Pick<
     LayerStore,
-    'findAll' | 'isDamaged' | 'stage' | 'restage' | 'discard' | 'publish' | 'replace' | 'pin'
+    'findAll' | 'isClassic' | 'isDamaged' | 'stage' | 'restage' | 'discard' | 'publish' | 'replace' | 'pin'
   >;
   readonly images: Pick<ImageStore, 'add'>;
 }
