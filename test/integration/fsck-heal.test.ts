@@ -77,6 +77,7 @@ const DAMAGE: Readonly<Record<string, () => void>> = {
   'an empty file, as after a power cut': () => truncateSync(content(2, 'more')),
   'a directory that is gone': () => rmSync(join(content(1), '..'), { recursive: true }),
   'a tar-split that is no gzip': () => writeFileSync(entry(1, 'tar-split.json.gz'), 'damaged'),
+  'a missing tar-split': () => rmSync(entry(1, 'tar-split.json.gz')),
   'two layers at once': () => {
     rmSync(content(0, 'etc/base'));
     rmSync(content(2, 'more'));
