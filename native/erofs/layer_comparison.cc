@@ -1,6 +1,7 @@
 #include "erofs/layer_comparison.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 #include <memory>
@@ -26,6 +27,11 @@ namespace layerstack::erofs {
 namespace {
 
 constexpr size_t kTarPiece = 256 << 10;
+// Those of layers from this machine's own file system (layer/limits.ts).
+constexpr TarLimits kLimits{UINT64_MAX, PATH_MAX, 16 << 20};
+
+// The result does not depend on the rest of the layer.
+struct Decided {};
 
 using Kind = Difference::Kind;
 
@@ -38,12 +44,24 @@ class RebuiltTar : public ByteSource, public RawSink {
   std::string_view Next() override {
     going_();
     const size_t size = assembler_.ReadPiece(buffer_.get(), kTarPiece, &of_file_);
+    if (of_file_) TakeRoom(size);
     if (summed_) sum_.Update(buffer_.get(), size);
     return {buffer_.get(), size};
   }
-  uint64_t Skip(uint64_t length) override { return summed_ ? 0 : assembler_.SkipZeros(length); }
+  uint64_t Skip(uint64_t length) override {
+    if (summed_) return 0;
+    const uint64_t skipped = assembler_.SkipZeros(length);
+    TakeRoom(skipped);
+    return skipped;
+  }
   void Raw(std::string_view) override {}
 
+  // Allows files of the layer only in the content of the member. Elsewhere they could be headers without end.
+  void BeginMember(const TarMember& member) { room_ = member.payload; }
+  // The digest is not needed: the layer is damaged.
+  void StopSum() { summed_ = false; }
+  // The last file of the layer that was opened.
+  ino_t FileInode() const { return assembler_.FileInode(); }
   // Whether the last bytes are those of a file of the layer.
   bool OfFile() const { return of_file_; }
   std::string Digest() {
@@ -52,11 +70,18 @@ class RebuiltTar : public ByteSource, public RawSink {
   }
 
  private:
+  void TakeRoom(uint64_t size) {
+    if (size > room_)
+      ThrowInput("ERR_STORE_CORRUPT", "the tar-split has a file where the tar has no content of a file");
+    room_ -= size;
+  }
+
   LayerAssembler& assembler_;
   bool summed_;
   const std::function<void()>& going_;
   std::unique_ptr<char[]> buffer_;
   bool of_file_ = false;
+  uint64_t room_ = 0;  // for files
   Sha256 sum_;
 };
 
@@ -66,10 +91,13 @@ class LayerCheck {
       : source_(source), going_(going), root_(OpenEntry(source.diff, O_RDONLY | O_DIRECTORY)) {}
 
   Comparison Run() {
-    ReadTar();
-    CountNames();
-    CompareRoot();
-    Walk();
+    try {
+      ReadTar();
+      CountNames();
+      CompareRoot();
+      Walk();
+    } catch (const Decided&) {
+    }
     return std::move(result_);
   }
 
@@ -82,32 +110,39 @@ class LayerCheck {
 
   void ReadTar() {
     LayerAssembler assembler(source_.diff, source_.tar_split);
-    assembler.Tolerate([this](const std::string& member, const std::string& what) {
+    RebuiltTar bytes(assembler, source_.contents, going_);
+    assembler.Tolerate([&](const std::string& member, const std::string& what) {
+      bytes.StopSum();
       const std::string path = CleanMemberPath(member).value_or(member);
       damaged_.insert(path);
       Add(Kind::kContent, path, what);
     });
     if (!source_.contents) assembler.LeaveOutFiles();
-    RebuiltTar bytes(assembler, source_.contents, going_);
-    TarReader reader(bytes, bytes, TarLimits{}, kLayerCodes);
+    TarReader reader(bytes, bytes, kLimits, kLayerCodes);
     TarMember member;
     while (reader.Next(member)) {
       Node* file = tree_.Add(member);
+      bytes.BeginMember(member);
       if (file != nullptr && source_.contents) ReadContent(reader, bytes, member, *file);
     }
     reader.Trailing();
     result_.digest = bytes.Digest();
     result_.proven = source_.contents && result_.digest == source_.diff_id;
+    if (source_.stop_early && source_.contents && !result_.proven) throw Decided();
   }
 
   // Remembers contents that the assembler has not compared with a file.
   void ReadContent(TarReader& reader, const RebuiltTar& bytes, const TarMember& member, const Node& file) {
     RawContent content;
     bool raw = member.sparse.has_value();
+    const uint64_t before = result_.count;
     for (std::string_view piece = reader.Payload(); !piece.empty(); piece = reader.Payload()) {
+      if (result_.count > before) return;  // the bytes stand for a damaged file
       raw = raw || !bytes.OfFile();
       content.sum.Update(piece.data(), piece.size());
     }
+    read_.erase(&file);
+    if (!raw && member.size > 0) read_.emplace(&file, bytes.FileInode());
     if (!raw) return;
     if (member.sparse)
       content.data = *member.sparse;
@@ -168,15 +203,23 @@ class LayerCheck {
         seen.insert(child->first);
         if (CompareEntry({dir.get(), found.name, info}, child->second, Join(level.path, found.name)))
           level.todo.emplace_back(found.name, child->second);
-      } else if (!source_.of_upper || !S_ISSOCK(info.st_mode)) {
+      } else if (!IsTolerated(info)) {
         Add(Kind::kTree, Join(level.path, found.name), "does not belong to the layer");
       }
     }
     for (const auto& [name, child] : children) {
       const std::string path = Join(level.path, name);
-      if (!seen.contains(name) && !damaged_.contains(path))
-        Add(Kind::kTree, path, tree_.At(child).IsWhiteout() ? "is a whiteout that is missing" : "is missing");
+      if (seen.contains(name) || damaged_.contains(path)) continue;
+      const bool whiteout = tree_.At(child).IsWhiteout();
+      if (!whiteout || source_.contents)
+        Add(Kind::kTree, path, whiteout ? "is a whiteout that is missing" : "is missing");
     }
+  }
+
+  // Whether an entry that no header has is not a difference.
+  bool IsTolerated(const struct stat& info) const {
+    if (source_.of_upper && S_ISSOCK(info.st_mode)) return true;
+    return !source_.contents && S_ISCHR(info.st_mode) && info.st_rdev == 0;
   }
 
   // Whether the entry is a directory of the layer.
@@ -196,6 +239,11 @@ class LayerCheck {
   }
 
   void CompareContent(const LayerEntry& entry, const Node& node, const std::string& path) {
+    auto read = read_.find(&node);
+    if (read != read_.end() && read->second != entry.info.st_ino) {
+      damaged_.insert(path);
+      return Add(Kind::kContent, path, "is not the file that has its content in the tar-split");
+    }
     auto raw = raw_.find(&node);
     if (raw == raw_.end()) return;
     UniqueFd file(
@@ -224,10 +272,11 @@ class LayerCheck {
   }
 
   void CompareMetadata(const LayerEntry& entry, const Node& node, const std::string& path) {
-    const std::string facts = DifferentMetadata(entry, node, source_.of_upper);
+    if (!source_.contents) return;
+    const std::string facts = DifferentMetadata(entry, node, rules_);
     if (facts.empty() || damaged_.contains(path)) return;  // a changed file has another time too
     const bool mend = source_.mend && result_.proven;
-    if (mend) SetMetadata(entry, node);
+    if (mend) SetMetadata(entry, node, rules_);
     Add(Kind::kMetadata, path, "has " + facts, mend);
   }
 
@@ -238,20 +287,23 @@ class LayerCheck {
   void Add(Kind kind, const std::string& path, std::string what, bool mended = false) {
     ++result_.count;
     if (kind == Kind::kMetadata) ++result_.metadata;
+    if (kind != Kind::kMetadata && source_.stop_early) throw Decided();
     if (result_.differences.size() < kMaxDifferences)
       result_.differences.push_back({kind, path, std::move(what), mended});
   }
 
   const ComparisonSource& source_;
+  const MetadataRules rules_{source_.of_upper, source_.first_uid, source_.first_gid};
   const std::function<void()>& going_;
   UniqueFd root_;
   Warnings warnings_;
   LayerTree tree_{warnings_};
   std::vector<uint32_t> names_;  // of each node
   std::unordered_map<const Node*, RawContent> raw_;
-  std::set<std::string> damaged_;               // files with other content
-  std::unordered_map<ino_t, uint32_t> inodes_;  // the node of each linked inode
-  std::unordered_map<uint32_t, ino_t> linked_;  // the inode of each linked node
+  std::unordered_map<const Node*, ino_t> read_;  // the files that the assembler has compared
+  std::set<std::string> damaged_;                // files with other content
+  std::unordered_map<ino_t, uint32_t> inodes_;   // the node of each linked inode
+  std::unordered_map<uint32_t, ino_t> linked_;   // the inode of each linked node
   Comparison result_;
 };
 

@@ -64,20 +64,19 @@ void AddFact(std::string& list, const std::string& fact) {
   list += fact;
 }
 
-// Attributes that security modules put on every file, independent of its layer.
-bool IsLabel(const std::string& name) { return name.starts_with("security.") && name != kFileCapability; }
-
 // Besides the opaque mark, these two of overlayfs's attributes change what a mount shows. Its others only
 // record where an entry was copied up from.
 bool ChangesMount(const std::string& name) {
   return name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
 }
 
-// Returns whether an attribute that no header has counts as a difference.
+// Returns whether an attribute that no header has counts as a difference. File systems have attributes of
+// their own, as btrfs.compression and trusted.SGI_ACL_FILE are.
 bool IsAdditional(const std::string& name, bool of_upper) {
+  if (name == kFileCapability) return true;
   if (name.starts_with(kOverlayPrefix)) return ChangesMount(name);
-  if (name.starts_with("user.overlay.") || IsLabel(name)) return false;
-  return !of_upper || name == kFileCapability;
+  if (of_upper || name.starts_with("user.overlay.") || name.starts_with("trusted.SGI_")) return false;
+  return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("system.posix_acl_");
 }
 
 // Whether the file system has attributes of this name for the entry at all.
@@ -117,35 +116,39 @@ std::string DifferentKind(const LayerEntry& entry, const Node& node) {
   return "";
 }
 
-std::string DifferentMetadata(const LayerEntry& entry, const Node& node, bool of_upper) {
+std::string DifferentMetadata(const LayerEntry& entry, const Node& node, const MetadataRules& rules) {
   const struct stat& info = entry.info;
   std::string facts;
   if (node.IsWhiteout()) return facts;
   if (!S_ISLNK(node.mode) && (info.st_mode & 07777) != (node.mode & 07777))
     AddFact(facts, "mode " + Octal(info.st_mode) + " instead of " + Octal(node.mode));
-  if (info.st_uid != node.uid || info.st_gid != node.gid) {
+  const uint32_t uid = node.uid + rules.first_uid;
+  const uint32_t gid = node.gid + rules.first_gid;
+  if (info.st_uid != uid || info.st_gid != gid) {
     AddFact(facts, "owner " + std::to_string(info.st_uid) + ":" + std::to_string(info.st_gid) +
-                       " instead of " + std::to_string(node.uid) + ":" + std::to_string(node.gid));
+                       " instead of " + std::to_string(uid) + ":" + std::to_string(gid));
   }
-  // A header without a fraction may come from a program that leaves it out.
-  const bool exact = node.nanoseconds != 0;
+  // A header without a fraction may come from a program that leaves it out, and a file system may not store
+  // it: then the time of the last change, which the kernel sets, has none either.
+  const bool stored = info.st_mtim.tv_nsec != 0 || info.st_ctim.tv_nsec != 0;
+  const bool exact = node.nanoseconds != 0 && stored;
   if (node.dated &&
       (info.st_mtim.tv_sec != node.seconds || (exact && info.st_mtim.tv_nsec != node.nanoseconds))) {
     AddFact(facts, "time " + TimeText(info.st_mtim.tv_sec, static_cast<uint32_t>(info.st_mtim.tv_nsec)) +
                        " instead of " + TimeText(node.seconds, node.nanoseconds));
   }
-  CompareXattrs(EntryPath(entry.directory, entry.name), node, of_upper, facts);
+  CompareXattrs(EntryPath(entry.directory, entry.name), node, rules.of_upper, facts);
   return facts;
 }
 
-void SetMetadata(const LayerEntry& entry, const Node& node) {
+void SetMetadata(const LayerEntry& entry, const Node& node, const MetadataRules& rules) {
   const NodeRef ref{entry.directory, entry.name.c_str()};
   const std::string path = EntryPath(entry.directory, entry.name);
-  ChangeOwner(ref, node.uid, node.gid);
+  ChangeOwner(ref, node.uid + rules.first_uid, node.gid + rules.first_gid);
   for (const std::string& name : ListXattrs(path)) {
     const bool known = node.xattrs && node.xattrs->contains(name);
     const bool opaque = name == kOpaqueXattr && !node.opaque;
-    if (known || (!opaque && !IsAdditional(name, false))) continue;
+    if (known || (!opaque && !IsAdditional(name, rules.of_upper))) continue;
     if (Again<::lremovexattr>(path.c_str(), name.c_str()) != 0 && errno != ENODATA)
       ThrowErrno(errno, "removexattr", entry.name);
   }

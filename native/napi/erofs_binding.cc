@@ -182,6 +182,9 @@ class LayerComparison : public Napi::ObjectWrap<LayerComparison> {
     source.diff_id = BytesArg(options.Get("diffId"), "diffId").substr(sizeof "sha256:" - 1);
     source.contents = BoolArg(options.Get("contents"), "contents");
     source.of_upper = BoolArg(options.Get("ofUpper"), "ofUpper");
+    source.stop_early = BoolArg(options.Get("stopEarly"), "stopEarly");
+    source.first_uid = options.Get("firstUid").As<Napi::Number>().Uint32Value();
+    source.first_gid = options.Get("firstGid").As<Napi::Number>().Uint32Value();
     source.mend = BoolArg(options.Get("mend"), "mend");
     Napi::Promise result = Async<erofs::Comparison>(
         info.Env(), [source, stop = stop_] { return erofs::CompareLayer(source, [&] { ThrowIfSet(stop); }); },

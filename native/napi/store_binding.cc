@@ -63,6 +63,7 @@ Napi::Value StatStoreEntry(const Napi::CallbackInfo& info) {
   object.Set("kind", kind);
   object.Set("size", static_cast<double>(st->st_size));
   object.Set("ino", static_cast<double>(st->st_ino));
+  object.Set("gid", st->st_gid);
   object.Set("dev", static_cast<double>(st->st_dev));
   object.Set("mtimeMs", Milliseconds(st->st_mtim));
   object.Set("ctimeMs", Milliseconds(st->st_ctim));

@@ -142,6 +142,7 @@ void LayerAssembler::OpenMember() {
     return Damaged("has " + std::to_string(info.st_size) + " bytes instead of " +
                    std::to_string(entry_.size));
   }
+  file_inode_ = info.st_ino;
   crc_.Reset();
 }
 

@@ -3,6 +3,8 @@
 // DiffID. Memory: one tar-split line. Not thread-safe.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +34,9 @@ class LayerAssembler : public TarBytes {
   // Skips up to `length` of the zeros that come next. Returns how many.
   uint64_t SkipZeros(uint64_t length);
 
+  // The inode of the last file that was opened.
+  ino_t FileInode() const { return file_inode_; }
+
   // Fills `buffer` with the next bytes of the tar. 0 is its end. Throws ERR_STORE_CORRUPT with the fact
   // `member` if a file is missing, is not a regular file or has other content than recorded.
   size_t Read(char* buffer, size_t room) override;
@@ -57,6 +62,7 @@ class LayerAssembler : public TarBytes {
   UniqueFd parent_;  // the directory of the last member, and usually of the next one
   std::string parent_path_;
   UniqueFd member_;
+  ino_t file_inode_ = 0;
   uint64_t member_left_ = 0;
   uint64_t zeros_left_ = 0;
   bool leaves_out_files_ = false;

@@ -7,7 +7,7 @@ import type { Problem } from '../core/store-finding.ts';
 import { call, native, type ComparedLayer, type LayerDifference } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { statEntry } from '../system/store-files.ts';
-import { apply, replace, underLock } from './check-overlay.ts';
+import { apply, REPAIR, replace, underLock } from './check-overlay.ts';
 import { compareLayer } from './compare.ts';
 import { dropFlats } from './drop-flats.ts';
 import type { ClassicLayer } from './layerdb.ts';
@@ -124,12 +124,13 @@ async function mendMetadata(
   layer: ClassicLayer,
   { guard, signal }: ContentCheckOptions,
 ): Promise<void> {
-  await underLock(root, layer.chainId, async () => {
+  const mend = async (): Promise<void> => {
     await using _guard = await guard(layer);
     await compareLayer(root.layout, layer, { mend: true, signal });
     await apply(root, [{ op: 'syncfs', path: root.layout.overlay2 }]);
     await dropFlats(root, layer.chainId);
-  });
+  };
+  await underLock(root, layer.chainId, mend, [REPAIR]);
 }
 
 async function* checkSize(root: Root, { chainId, cacheId, size }: ClassicLayer): AsyncGenerator<Problem> {

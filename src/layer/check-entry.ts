@@ -52,7 +52,7 @@ export async function* checkEntry(
     yield { ...problem, path: layout.overlay(cacheId, 'diff') };
     return;
   }
-  yield* checkValues(root, { chainId, cacheId, diffId: identity?.diffId });
+  yield* checkValues(root, { chainId, cacheId, ...identity }, options.layers);
 }
 
 /** Returns the entry's own facts; undefined if they do not match its ChainID. */
@@ -133,12 +133,10 @@ async function lostContent(
 /** Checks the values that follow from the content. */
 function* checkValues(
   root: Root,
-  {
-    chainId,
-    cacheId,
-    diffId,
-  }: Pick<ClassicLayer, 'chainId' | 'cacheId'> & { readonly diffId: DiffID | undefined },
+  layer: Pick<ClassicLayer, 'chainId' | 'cacheId'> & Partial<KnownLayer>,
+  { fetch }: EntryCheckOptions['layers'],
 ): Generator<Problem> {
+  const { chainId, cacheId, diffId, parent } = layer;
   const { layout } = root;
   const content = layout.at(layout.overlay(cacheId, 'diff'));
   // Not trimmed, as in dockerd.
@@ -164,5 +162,6 @@ function* checkValues(
       code: 'layer-damaged',
       severity: 'warning',
       advice: REPLACE,
+      repair: fetch && diffId && (() => fetch({ chainId, diffId, cacheId, ...(parent && { parent }) })),
     };
 }

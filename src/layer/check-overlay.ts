@@ -23,6 +23,13 @@ export interface ExpectedOverlay {
   readonly hasChildren: boolean;
 }
 
+/**
+ * The key of the lock (of the kind `layers`) that a repair of a layer's files has alone, and that creations of
+ * containers share. Otherwise a container that is made after the repair has listed them could be mounted while
+ * its layers change.
+ */
+export const REPAIR = 'repair';
+
 const LINK = /^[A-Z2-7]{26}$/;
 
 /** Yields the problems of a directory. The caller may repair each one before it asks for the next. */
@@ -125,10 +132,15 @@ export async function replace(root: Root, path: string, data: string, mode: numb
   await apply(root, [{ op: 'replace', path, data, mode }]);
 }
 
-/** Does the work while no other process makes or removes the layer. */
-export async function underLock(root: Root, chainId: ChainID, work: () => Promise<void>): Promise<void> {
+/** Does the work while no other process makes or removes the layer. `more` are the keys of further locks. */
+export async function underLock(
+  root: Root,
+  chainId: ChainID,
+  work: () => Promise<void>,
+  more: readonly string[] = [],
+): Promise<void> {
   root.session();
-  await using _lock = await root.locks.acquire('layers', chainId);
+  await using _lock = await root.locks.acquireAll('layers', [chainId, ...more]);
   await work();
 }
 

@@ -18,6 +18,7 @@ import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer } from './assemble.ts';
+import { REPAIR } from './check-overlay.ts';
 import { dropFlats } from './drop-flats.ts';
 import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
@@ -64,7 +65,11 @@ export interface ReplaceOptions extends PublishOptions {
   readonly guard: GuardLayer;
 }
 
-/** Claims the use of a layer for a repair of its files. @throws ERR_CONTAINER_MOUNTED where it is mounted. */
+/**
+ * Claims the use of a layer for a repair of its files. The caller holds the lock `REPAIR` of
+ * layer/check-overlay.ts.
+ * @throws ERR_CONTAINER_MOUNTED where it is mounted.
+ */
 export type GuardLayer = (layer: DamagedLayer) => Promise<AsyncDisposable>;
 
 /** A layer to replace. It has no `cacheId` where its directory is unknown. */
@@ -289,18 +294,23 @@ export class LayerStore {
 
   /**
    * Returns whether the layer is not what its DiffID stands for. Without `deep` no content is read: then a
-   * file differs only by its size. Metadata that differs counts only with `deep`.
+   * file differs only by its size. Metadata and whiteouts that differ count only with `deep`.
    * @throws {@link LayerstackError} ERR_ABORTED; system errors.
    */
   async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {
     if (layer.packed) return isPackedDamaged(this.#root.layout, layer, { deep, signal });
     try {
-      const compared = await compareLayer(this.#root.layout, layer, { contents: deep, signal });
+      const compared = await compareLayer(this.#root.layout, layer, {
+        contents: deep,
+        stopEarly: !deep,
+        signal,
+      });
       if (compared === undefined) return true;
-      return deep ? !compared.proven || compared.count > 0 : compared.count > compared.metadata;
+      return compared.count > 0 || (deep && !compared.proven);
     } catch (error) {
       if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return true;
       // dockerd may have stored members that layerstack refuses.
+      if (LayerstackError.is(error, 'ERR_LIMIT_EXCEEDED')) return deep;
       if (LayerstackError.is(error) && error.code.startsWith('ERR_LAYER_')) return false;
       throw error;
     }
@@ -320,7 +330,7 @@ export class LayerStore {
     const below = parent === undefined ? [] : (await this.chain(parent)).reverse();
     const { layers } = planImages([[...below, staged]]);
     const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
-    await using _lock = await this.#lock(layers, signal);
+    await using _lock = await this.#lock(layers, signal, [REPAIR]);
     if (staged.packed) {
       const published = await this.#publishPacked(layers, chainId, signal);
       await this.#staging.markPublished(published);
@@ -460,8 +470,12 @@ export class LayerStore {
   }
 
   /** Takes the locks of all layers that may be made. */
-  async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock> {
+  async #lock(
+    layers: readonly PlannedLayer[],
+    signal: AbortSignal | undefined,
+    more: readonly string[] = [],
+  ): Promise<Lock> {
     const keys = layers.filter(({ layer }) => 'writeSet' in layer).map(({ chainId }) => chainId);
-    return this.#root.locks.acquireAll('layers', keys, { signal });
+    return this.#root.locks.acquireAll('layers', [...keys, ...more], { signal });
   }
 }

@@ -72,6 +72,7 @@ export class ArchiveMounts {
         image: options.image ?? '',
         platform: options.platform ?? '',
         imageId: image.id,
+        references: image.references,
       },
       ...{ readOnly, verified, files, count: 1 },
     };
@@ -94,7 +95,7 @@ export class ArchiveMounts {
    *   an archive nor a mount has the path.
    */
   async unmount(path: string, { force = false, signal }: UnmountArchiveOptions = {}): Promise<number> {
-    const mount = await findMount(this.#base, path);
+    const mount = await findMount(this.#base, path, { byName: true });
     const place = mount && (await Place.take(mount.place, signal));
     if (place === undefined) return notMounted(path);
     try {

@@ -52,6 +52,19 @@ function named(images: readonly PlannedImage[], wanted: string): PlannedImage[] 
   return images.filter(({ config }) => config.id.startsWith(`sha256:${prefix}`));
 }
 
+/** Returns whether a name or id, as a caller gives it, means the image. @throws ERR_REFERENCE_INVALID. */
+export function isImage(
+  { id, references }: { readonly id: string; readonly references: readonly string[] },
+  wanted: string,
+): boolean {
+  const prefix = ID.exec(wanted)?.[1];
+  const reference = reading(wanted, prefix !== undefined);
+  return (
+    references.some((each) => each === reference) ||
+    (prefix !== undefined && id.startsWith(`sha256:${prefix}`))
+  );
+}
+
 /** Returns the name in the form that archives use. A text that may be an id need not be a valid name. */
 function reading(wanted: string, isId: boolean): string | undefined {
   try {

@@ -2,6 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { isImage } from './choose-image.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { listPlaces } from './place.ts';
 import { readRecord, type ArchiveRecord } from './record.ts';
@@ -14,7 +15,13 @@ export interface FoundMount {
 }
 
 /** Which image of an archive, where several are mounted. */
-export type MountedChoice = Pick<OpenArchiveOptions, 'image' | 'platform'>;
+export interface MountedChoice extends Pick<OpenArchiveOptions, 'image' | 'platform'> {
+  /**
+   * Mounts that were made by this path come first: it may be a link that leads to another archive now. Default
+   * false.
+   */
+  readonly byName?: boolean | undefined;
+}
 
 /** Returns all mounted archives below `base`. */
 export async function listMounts(base: string): Promise<FoundMount[]> {
@@ -27,8 +34,7 @@ export async function listMounts(base: string): Promise<FoundMount[]> {
 }
 
 /**
- * Returns the mounted archive that a path means; undefined where it is not mounted. Mounts that were
- * made by this path come first: it may be a link that leads to another archive now.
+ * Returns the mounted archive that a path means; undefined where it is not mounted.
  * @param choice - what the caller said about the image; by default any image
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where several images of the archive are mounted.
  */
@@ -37,7 +43,9 @@ export async function findMount(
   path: string,
   choice: MountedChoice = {},
 ): Promise<FoundMount | undefined> {
-  const mounts = (await named(await listMounts(base), path)).filter(({ record }) => fits(record, choice));
+  const mounts = (await named(await listMounts(base), path, choice)).filter(({ record }) =>
+    fits(record, choice),
+  );
   const [mount, ...others] = mounts;
   if (others.length === 0) return mount;
   const roots = mounts.map(({ place }) => rootfsOf(place)).join(', ');
@@ -53,8 +61,12 @@ export function rootfsOf(place: string): string {
   return join(place, 'merged');
 }
 
-async function named(mounts: readonly FoundMount[], path: string): Promise<FoundMount[]> {
-  const asNamed = mounts.filter(({ record }) => record.name === resolve(path));
+async function named(
+  mounts: readonly FoundMount[],
+  path: string,
+  { byName = false }: MountedChoice,
+): Promise<FoundMount[]> {
+  const asNamed = byName ? mounts.filter(({ record }) => record.name === resolve(path)) : [];
   if (asNamed.length > 0) return asNamed;
   const wanted = await canonical(path);
   return mounts.filter(({ place, record }) => record.archive === wanted || rootfsOf(place) === wanted);
@@ -62,7 +74,7 @@ async function named(mounts: readonly FoundMount[], path: string): Promise<Found
 
 function fits(record: ArchiveRecord, { image, platform }: MountedChoice): boolean {
   return (
-    (image === undefined || record.image === image) &&
+    (image === undefined || isImage({ id: record.imageId, references: record.references }, image)) &&
     (platform === undefined || record.platform === platform)
   );
 }

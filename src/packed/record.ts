@@ -20,6 +20,8 @@ export interface ArchiveRecord {
   readonly image: string;
   readonly platform: string;
   readonly imageId: string;
+  /** The names of the image in the archive. */
+  readonly references: readonly string[];
   readonly verified: boolean;
   readonly readOnly: boolean;
   readonly count: number;
@@ -39,6 +41,7 @@ const decode = json.object({
   image: json.string,
   platform: json.string,
   imageId: json.string,
+  references: json.array(json.string),
   verified: json.boolean,
   readOnly: json.boolean,
   count: json.integer,

@@ -4,6 +4,7 @@
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Overlay } from '../layer/overlay.ts';
+import { REPAIR } from '../layer/check-overlay.ts';
 import { isClassic } from '../layer/layerdb.ts';
 import { openChain } from '../layer/packed/chain.ts';
 import type { LayerStore } from '../layer/store.ts';
@@ -39,11 +40,8 @@ export class Bases {
   /** @see RwLayerStore.base */
   async pin(parent: ChainID | undefined, signal: AbortSignal | undefined): Promise<PinnedBase> {
     if (parent === undefined) return { parent, lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
-    // A deletion or replacement of a layer takes its lock exclusively.
-    const lock = await this.#root.locks.acquire('layers', parent, {
-      signal,
-      shared: true,
-    });
+    // A deletion of a layer takes its lock exclusively, and a repair of any layer the other lock.
+    const lock = await this.#root.locks.acquireAll('layers', [parent, REPAIR], { signal, shared: true });
     try {
       if (!isClassic(this.#root, parent)) return await this.#openPacked(parent, lock);
       const lowers = await this.#stack(parent);

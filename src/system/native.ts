@@ -392,8 +392,16 @@ export interface LayerComparisonOptions {
   readonly diff: string;
   readonly tarSplit: string;
   readonly diffId: string;
-  /** Reads the contents of files. Without it nothing is proven, and contents differ only by their size. */
+  /**
+   * Reads the contents of files. Without it nothing is proven, contents differ only by their size, and neither
+   * metadata nor whiteouts are compared.
+   */
   readonly contents: boolean;
+  /** Stops at the first difference that is not of metadata. */
+  readonly stopEarly: boolean;
+  /** The owners are those of the tar plus these. */
+  readonly firstUid: number;
+  readonly firstGid: number;
   /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
@@ -480,6 +488,7 @@ export interface StoreEntry {
   readonly kind: 'file' | 'directory' | 'link' | 'other';
   readonly size: number;
   readonly ino: number;
+  readonly gid: number;
   readonly dev: number;
   readonly mtimeMs: number;
   readonly ctimeMs: number;

@@ -1,4 +1,5 @@
 /** Packed images on a root that dockerd uses too: it does not see them before they are settled. */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Dockerd } from '../support/dockerd.ts';
@@ -23,9 +24,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root with p
     await dropScratch(scratch);
   });
 
-  /** Starts a dockerd on the root for `work`. */
-  async function withDockerd<T>(work: (dockerd: Dockerd) => Promise<T>): Promise<T> {
-    const dockerd = await Dockerd.start(layerstack.root);
+  /** Starts a dockerd on a root for `work`. */
+  async function withDockerd<T>(work: (dockerd: Dockerd) => Promise<T>, { root } = layerstack): Promise<T> {
+    const dockerd = await Dockerd.start(root);
     try {
       return await work(dockerd);
     } finally {
@@ -60,5 +61,18 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root with p
     });
     expect(output[0]).not.toBe('');
     expect(output[1]).toBe(output[0]);
+  });
+
+  test('extracts their layers under its own short names, and a container that was made before mounts', async () => {
+    const other = new LayerstackCli(join(scratch, 'other'));
+    await other.run('load', '--packed', '-i', fixtures().whole);
+    await other.run('create', '--name', 'early', IMAGE);
+    await withDockerd((dockerd) => dockerd.docker('load', '-i', fixtures().whole), other);
+    const mounted = (await other.run('mount', 'early')).trim();
+    expect(readdirSync(mounted)).not.toEqual([]);
+    await other.run('unmount', 'early');
+    expect(await other.run('fsck', '--repair')).toContain('repaired: ');
+    const output = await withDockerd((dockerd) => dockerd.docker('start', '-a', 'early'), other);
+    expect(output).not.toBe('');
   });
 });

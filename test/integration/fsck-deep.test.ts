@@ -6,7 +6,9 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  lchownSync,
   linkSync,
+  lstatSync,
   lutimesSync,
   mkdirSync,
   readdirSync,
@@ -21,6 +23,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { hexOf, type ChainID } from '../../src/core/digest.ts';
@@ -292,6 +295,124 @@ describe('a repair does not hide damage', () => {
     await check({ repair: true });
     expect(statSync(at('empty')).mode & 0o777).toBe(0o644);
     expect((await check()).some(isWrong)).toBe(true);
+  });
+});
+
+describe('a difference that is not the layer’s is not reported', () => {
+  it('an attribute of the file system itself', async () => {
+    setfattr('-n', 'trusted.SGI_ACL_FILE', '-v', 'x', at('bin/ping'));
+    expect(await check()).toEqual([]);
+  });
+
+  it('the owners of a root for user namespaces', async () => {
+    await store.close();
+    root = join(scratch, '100000.100000');
+    renameSync(join(scratch, 'root'), root);
+    chownSync(join(root, 'overlay2'), 0, 100_000);
+    for (const id of readdirSync(join(root, 'overlay2')).filter((name) => name !== 'l')) {
+      const directory = join(root, 'overlay2', id, 'diff');
+      const entries = ['', ...readdirSync(directory, { recursive: true, encoding: 'utf8' })];
+      for (const entry of entries) {
+        const { uid, gid, mode } = lstatSync(join(directory, entry));
+        if (uid >= 100_000) continue;
+        lchownSync(join(directory, entry), uid + 100_000, gid + 100_000);
+        if ((mode & 0o170_000) !== 0o120_000) chmodSync(join(directory, entry), mode & 0o7777);
+      }
+    }
+    store = await Layerstack.open({ root });
+    setfattr('-n', 'security.capability', '-v', `0x${CAPABILITY.toString('hex')}`, at('bin/ping'));
+    expect(await check()).toEqual([]);
+    chownSync(at('bin/ping'), 0, 0);
+    setfattr('-n', 'security.capability', '-v', `0x${CAPABILITY.toString('hex')}`, at('bin/ping'));
+    expect(brief(await check())).toEqual([
+      "layer-metadata /bin/ping 'bin/ping' has owner 0:0 instead of 100000:100000",
+    ]);
+    await check({ repair: true });
+    expect(lstatSync(at('bin/ping')).uid).toBe(100_000);
+  });
+
+  it('an attribute that only the upper of a BuildKit step has, also after its mode is repaired', async () => {
+    const old = join(root, diff, '..');
+    const link = join(root, 'overlay2/l', readFileSync(join(old, 'link'), 'utf8'));
+    rmSync(link);
+    renameSync(old, join(root, 'overlay2/u9qn3k5c0m1z7d2r8t4v6w0x1'));
+    diff = 'overlay2/u9qn3k5c0m1z7d2r8t4v6w0x1/diff';
+    symlinkSync('../u9qn3k5c0m1z7d2r8t4v6w0x1/diff', link);
+    writeFileSync(join(root, layerPath('cache-id')), 'u9qn3k5c0m1z7d2r8t4v6w0x1');
+    await store.close();
+    store = await Layerstack.open({ root });
+    setfattr('-n', 'user.step', '-v', 'kept', at('bin/ping'));
+    expect(await check()).toEqual([]);
+    chmodSync(at('bin/ping'), 0o777);
+    expect((await check({ repair: true })).map(({ repaired }) => repaired)).toEqual([true]);
+    expect(execFileSync('getfattr', ['-d', at('bin/ping')], { encoding: 'utf8' })).toContain('user.step');
+  });
+
+  it('whiteouts as a mount makes them, which a plain load accepts', async () => {
+    rmSync(at('below'));
+    await call(native.makeNode(at('hidden'), 0o020_000, 0, 0));
+    const { notices } = await store.images.load(Readable.from([tar(dockerArchive([image]))]));
+    expect(notices).toEqual([]);
+  });
+});
+
+/** Returns the line of a tar-split for a file, or for bytes of the tar. */
+const fileLine = (name: string, size: number): string =>
+  `{"type":1,"name":"${name}","size":${BigInt(size)},"payload":"AAAAAAAAAAA=","position":0}\n`;
+const bytesLine = (bytes: Buffer): string =>
+  `{"type":2,"payload":"${bytes.toString('base64')}","position":0}\n`;
+
+/** Returns the header of an extended header with this size. */
+function extendedHeader(size: number): Buffer {
+  const header = Buffer.alloc(512);
+  header.write('x'.padEnd(100, '\0') + '0000644\0' + '0000000\0' + '0000000\0');
+  header.writeUInt8(0x80, 124);
+  header.writeBigUInt64BE(BigInt(size), 128);
+  header.write('00000000000\0' + '        ' + 'x', 136);
+  header.write('ustar\x0000', 257);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return header;
+}
+
+describe('a planted tar-split', () => {
+  const split = (): string => gunzipSync(readFileSync(join(root, layerPath('tar-split.json.gz')))).toString();
+  const plant = (lines: string): void =>
+    writeFileSync(join(root, layerPath('tar-split.json.gz')), gzipSync(lines));
+
+  it.each([
+    ['an extended header of 1 TiB', () => bytesLine(extendedHeader(2 ** 40)) + fileLine('big', 2 ** 40)],
+    [
+      'an extended header of 1 MiB whose bytes are a file',
+      () => bytesLine(extendedHeader(2 ** 20)) + fileLine('big', 2 ** 20),
+    ],
+    ['a file of 4 EiB after the end', () => split() + fileLine('big', 2 ** 62)],
+  ])(
+    'with %s neither fills the memory nor runs on: it is reported, and replaced by a load',
+    async (_, lines) => {
+      plant(lines());
+      expect((await check()).map(({ code }) => code)).toContain('layer-damaged');
+      const loaded = await store.images.load(Readable.from([tar(dockerArchive([image]))]), { check: true });
+      expect(loaded.notices.join()).toContain('is replaced');
+      expect(await check()).toEqual([]);
+    },
+  );
+
+  it('that reads the content of one file from another does not prove the layer', async () => {
+    const pair = imageOf([layerOf({ first: 'same', second: 'same' })], { tags: ['pair:1'] });
+    await store.images.load(Readable.from([tar(dockerArchive([pair]))]));
+    const entry = join(root, 'image/overlay2/layerdb/sha256', hexOf(pair.chain[0] as ChainID));
+    const file = join(root, 'overlay2', readFileSync(join(entry, 'cache-id'), 'utf8'), 'diff/first');
+    const { atime, mtime } = statSync(file);
+    const lines = gunzipSync(readFileSync(join(entry, 'tar-split.json.gz'))).toString();
+    expect(lines).toContain('"name":"first"');
+    writeFileSync(
+      join(entry, 'tar-split.json.gz'),
+      gzipSync(lines.replace('"name":"first"', '"name":"second"')),
+    );
+    writeFileSync(file, 'evil');
+    utimesSync(file, atime, mtime);
+    expect((await check()).map(({ message }) => message).join()).toContain("'first' is not the file");
   });
 });
 

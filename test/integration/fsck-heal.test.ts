@@ -1,14 +1,17 @@
 /**
  * A damaged layer is replaced in place, from kept blobs, an archive or a registry, by `fsck` or by a plain load.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { hexOf, type ChainID } from '../../src/core/digest.ts';
 import { isWrong, type StoreFinding } from '../../src/core/store-finding.ts';
+import { REPAIR } from '../../src/layer/check-overlay.ts';
+import { Locks } from '../../src/system/lock.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
@@ -74,6 +77,7 @@ const DAMAGE: Readonly<Record<string, () => void>> = {
   'an empty file, as after a power cut': () => truncateSync(content(2, 'more')),
   'a directory that is gone': () => rmSync(join(content(1), '..'), { recursive: true }),
   'a tar-split that is no gzip': () => writeFileSync(entry(1, 'tar-split.json.gz'), 'damaged'),
+  'a missing tar-split': () => rmSync(entry(1, 'tar-split.json.gz')),
   'two layers at once': () => {
     rmSync(content(0, 'etc/base'));
     rmSync(content(2, 'more'));
@@ -137,6 +141,33 @@ describe('fsck --repair --from replaces', () => {
   it('only with repair: a check alone is refused an archive', async () => {
     expect(await rejection(check({ from: [file] }))).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   });
+});
+
+it.each([
+  ['the directory', () => rmSync(content(0, 'etc/other'))],
+  ['the metadata', () => chmodSync(content(0, 'etc/other'), 0o777)],
+])('a container cannot be created and mounted while %s of a layer below is repaired', async (_, damage) => {
+  damage();
+  const { id } = await store.containers.get('box');
+  const locks = new Locks(join(root, 'layerstack/locks'));
+  const box = await locks.acquire('containers', id);
+  const repair = check({ deep: true, repair: true, from: [file] });
+  await expect
+    .poll(async () => {
+      const lock = locks.tryEach('layers', [REPAIR]);
+      await lock.release();
+      return lock.keys.size;
+    })
+    .toBe(0);
+  await using other = await Layerstack.open({ root });
+  let isMade = false;
+  const made = other.containers.create('app:1', { name: 'late' }).then(() => (isMade = true));
+  await sleep(300);
+  expect(isMade).toBe(false);
+  await box.release();
+  expect((await repair).every(({ repaired }) => repaired)).toBe(true);
+  await made;
+  await expectWhole();
 });
 
 describe('a plain load of an image replaces', () => {

@@ -12,6 +12,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -387,6 +388,30 @@ describe('diff', () => {
     expect(lines(await store.archives.diff(archive, { image: 'other:1' }))).toEqual(['A /x']);
     expect(await store.archives.diff(archive, { image: NAME })).toEqual([]);
     for (const mount of await store.archives.list()) await store.archives.unmount(mount.path);
+    await expectNothing();
+  });
+
+  it('is that of the mounted image, however it is named', async () => {
+    const { path, imageId } = await store.archives.mount(archive);
+    writeFileSync(join(path, 'x'), '');
+    for (const image of [NAME, imageId, imageId.slice('sha256:'.length, 20)])
+      expect(lines(await store.archives.diff(archive, { image }))).toEqual(['A /x']);
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('is that of the archive to which a link leads now', async () => {
+    const link = join(scratch, 'current.tar');
+    symlinkSync(archive, link);
+    await store.archives.mount(link);
+    rmSync(link);
+    symlinkSync(
+      writeArchive(join(scratch, 'v2.tar'), dockerArchive([imageOf([layerOf({ which: 'v2' })])])),
+      link,
+    );
+    await store.archives.copyOut(link, '/which', join(scratch, 'which'));
+    expect(readFileSync(join(scratch, 'which'), 'utf8')).toBe('v2');
+    await store.archives.unmount(link);
     await expectNothing();
   });
 

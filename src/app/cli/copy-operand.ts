@@ -1,7 +1,7 @@
 /**
  * Parses the operands of `cp`. The text alone decides, never what exists:
  *
- *   ARCHIVE:/PATH    a text with `:/` and, before it, a slash, or a dot at the beginning
+ *   ARCHIVE:/PATH    a text with `:/` that begins with a dot, or has a slash before its first colon
  *   CONTAINER:PATH   any other text with a colon, unless it begins with `/` or a dot
  *   PATH             everything else: a path of the host, or `-`
  *
@@ -21,10 +21,9 @@ export interface CopyOperand {
 export function parseCopyOperand(text: string): CopyOperand {
   if (text === '') throw new UsageError('an operand is empty');
   const end = text.indexOf(':/');
-  const archive = text.slice(0, Math.max(end, 0));
-  if (archive.includes('/') || archive.startsWith('.'))
-    return { owner: 'archive', name: archive, path: text.slice(end + 1) };
   const colon = text.indexOf(':');
+  if (end >= 0 && (text.startsWith('.') || text.slice(0, colon).includes('/')))
+    return { owner: 'archive', name: text.slice(0, end), path: text.slice(end + 1) };
   if (colon < 0 || text.startsWith('/') || text.startsWith('.'))
     return { owner: 'host', name: '', path: text };
   if (colon === 0) throw new UsageError(`${JSON.stringify(text)} lacks a container name before the colon`);

@@ -15,6 +15,7 @@ describe('an operand of cp', () => {
     ['app.tar:/etc', 'app.tar', '/etc'],
     ['build:', 'build', ''],
     ['build:/a:/b', 'build', '/a:/b'],
+    ['build:mirror/http://x', 'build', 'mirror/http://x'],
   ])('%s is in a container', (text, name, path) => {
     expect(read(text)).toEqual(['container', name, path]);
   });
