@@ -71,7 +71,7 @@ class StepReader {
     if (op == "symlink") return step::Symlink{Path(), Text(names_.target, "target")};
     if (op == "link") return step::Link{Path(), Text(names_.target, "target")};
     if (op == "rename") return step::Rename{From(), To(), Flag("noReplace")};
-    if (op == "exchange") return step::Exchange{From(), To(), BytesArg(step_.Get("via"), "via")};
+    if (op == "exchange") return step::Exchange{From(), To(), Optional("via")};
     if (op == "unlink") return step::Unlink{Path(), Flag(names_.missing)};
     if (op == "rmdir") return step::Rmdir{Path(), Flag(names_.missing)};
     if (op == "chown") return step::Chown{Path(), Id<uid_t>("uid"), Id<gid_t>("gid")};

@@ -108,7 +108,7 @@ class Batch {
     const char* to_name = pair.to.name.c_str();
     long result =
         Retry([&] { return ::syscall(SYS_renameat2, from, from_name, to.get(), to_name, kRenameExchange); });
-    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
+    if (result != 0 && !step.via.empty() && (errno == EINVAL || errno == ENOSYS)) {
       Place via = Locate(step.via);
       const char* via_name = via.name.c_str();
       result = Again<::renameat>(to.get(), to_name, via.dir, via_name);

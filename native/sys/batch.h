@@ -48,7 +48,7 @@ struct Rename {
 struct Exchange {
   std::string from;
   std::string to;
-  std::string via;  // a free name, for file systems that cannot exchange two
+  std::string via;  // a free name, for file systems that cannot exchange two; empty: these fail
 };
 struct Unlink {
   std::string path;

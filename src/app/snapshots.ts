@@ -38,9 +38,9 @@ export class Snapshots {
   }
 
   /**
-   * Takes a snapshot of a container that is not mounted. The container keeps the same files, and can be used
-   * further. The snapshot has every write that returned before the call. With `durable` it is on disk when
-   * this resolves. After an error nothing has changed.
+   * Takes a snapshot of a container that is not mounted or in use. The container keeps the same files, and
+   * can be used further. The snapshot has every write that returned before the call. With `durable` it is on
+   * disk when this resolves. After an error nothing has changed.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
    *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED for a container without an init
    *   layer, ERR_STORE_UNSUPPORTED before Linux 4.0, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
@@ -90,7 +90,7 @@ export class Snapshots {
   async fork(source: ForkSource, options: ForkOptions = {}): Promise<Container[]> {
     const from = typeof source === 'string' ? await this.#source(source) : source;
     const snapshots = await this.#parts.snapshots();
-    snapshots.checkFork(options);
+    await snapshots.checkFork(options);
     const snapshot = isSnapshot(from) ? from : await this.create(from, { signal: options.signal });
     const forks = await snapshots.fork(snapshot, options);
     for (const fork of forks) this.#parts.events.container('create', fork, { snapshot: snapshot.id });
@@ -103,8 +103,8 @@ export class Snapshots {
    * snapshot of them.
    * @returns with `keep`, the snapshot of the old files
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND,
-   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_NO_SPACE, ERR_ABORTED,
-   *   ERR_STORE_READ_ONLY.
+   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED,
+   *   ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    */
   async rollback(
     container: ContainerRef,

@@ -33,6 +33,7 @@ import { ContainerCreator, type CreateOptions } from './create.ts';
 import type { ForkOptions, ForkSource } from './fork.ts';
 import type { Mount } from './mount.ts';
 import { NameIndex } from './name-index.ts';
+import { parseContainerName } from './names.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
 import { readContainer, rwLayerOf, type Container } from './record.ts';
 import { ContainerRemover, type RemoveOptions } from './remove.ts';
@@ -267,6 +268,21 @@ export class ContainerStore {
   }
 
   /**
+   * Requires that a new container can have the name.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad name, ERR_CONTAINER_NAME_IN_USE.
+   */
+  async requireFreeName(text: string): Promise<void> {
+    const name = parseContainerName(text);
+    const holder = await this.#byName(name);
+    if (holder)
+      throw new LayerstackError(
+        'ERR_CONTAINER_NAME_IN_USE',
+        `container ${holder.id.slice(0, 12)} is called ${name} already: choose another name, or remove it`,
+        { id: holder.id },
+      );
+  }
+
+  /**
    * Renames a container. After a crash, it has either the old name or the new one.
    * @returns the container with its new name
    * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the
@@ -361,6 +377,6 @@ export class ContainerStore {
  * Returns whether dockerd's last record says that the process runs. It may still run (dockerd's
  * live-restore).
  */
-function isActive({ state }: Container): boolean {
+export function isActive({ state }: Container): boolean {
   return state === 'running' || state === 'paused' || state === 'restarting';
 }

@@ -14,6 +14,7 @@ import {
   type CreateSteps,
   type PinnedBase,
 } from './create.ts';
+import { isUpperInUse } from './in-use.ts';
 import { MountPoint } from './mount-point.ts';
 import {
   RwLayerMounts,
@@ -95,6 +96,11 @@ export class RwLayerStore {
 
   isMounted(layer: RwLayer): Promise<boolean> {
     return this.#mounts.isMounted(layer);
+  }
+
+  /** @see isUpperInUse */
+  isInUse(layer: RwLayer): Promise<boolean> {
+    return isUpperInUse(this.#root, layer);
   }
 
   /** Returns the mount without adding a use; undefined when it is not mounted. */

@@ -38,6 +38,13 @@ export function checkForkOptions({ count = 1 }: ForkOptions): void {
     );
 }
 
+/** Returns the names of a fork's containers; undefined for one that is generated. */
+export function namesOf({ count = 1, name }: ForkOptions): (string | undefined)[] {
+  return Array.from({ length: count }, (_, index) =>
+    name === undefined || count === 1 ? name : `${name}-${index + 1}`,
+  );
+}
+
 /**
  * Makes the containers. After an error none of them exists.
  * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND when it was removed, ERR_CONTAINER_NAME_IN_USE,
@@ -50,7 +57,7 @@ export async function forkSnapshot(
   options: ForkOptions,
 ): Promise<Container[]> {
   checkForkOptions(options);
-  const { count = 1, name, labels, durable, signal } = options;
+  const { labels, durable, signal } = options;
   root.session();
   await using base = await containers.rwLayers.base(snapshot.layer, signal);
   // A removal of the snapshot takes the lock exclusively, and then finds the containers.
@@ -62,10 +69,8 @@ export async function forkSnapshot(
   const source = { containerId: snapshot.containerId, documents, base, sealed };
   const made: Container[] = [];
   try {
-    for (let number = 1; number <= count; number++) {
-      const own = name === undefined || count === 1 ? name : `${name}-${number}`;
-      made.push(await containers.fork(source, { name: own, labels, durable, signal }));
-    }
+    for (const name of namesOf(options))
+      made.push(await containers.fork(source, { name, labels, durable, signal }));
     return made;
   } catch (error) {
     for (const container of made)

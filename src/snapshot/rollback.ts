@@ -8,7 +8,7 @@
 import { newOverlayId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { shortNameOf } from '../rwlayer/sealed.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { BatchStep } from '../system/native.ts';
 import { removeOverlay } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
@@ -20,8 +20,9 @@ import { spaceError } from '../system/space.ts';
  * @param stack - the short names of the sealed uppers, and those of the image's layers, topmost first
  * @returns the directory in `overlay2` with the container's old files, and its marker; the caller removes
  *   both
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a container without a short name, ERR_NO_SPACE;
- *   system errors. Then the container is as it was.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a container without a short name,
+ *   ERR_STORE_UNSUPPORTED on a file system that cannot exchange two directories, ERR_NO_SPACE; system errors.
+ *   Then the container is as it was.
  */
 export async function putOnTop(
   root: Root,
@@ -54,12 +55,7 @@ export async function putOnTop(
       ...{ op: 'write', path: layout.overlay(away, 'lower'), data: lowers.join(':'), mode: 0o644 },
       sync: true,
     },
-    {
-      op: 'exchange',
-      from: layout.overlay(away),
-      to: layout.overlay(mountId),
-      via: layout.overlay(`${away}-aside`),
-    },
+    { op: 'exchange', from: layout.overlay(away), to: layout.overlay(mountId) },
   ];
   try {
     await session.mark(markers, steps);
@@ -68,7 +64,18 @@ export async function putOnTop(
       await removeOverlay(layout, away);
       await session.unmark(markers);
     });
-    throw spaceError(error, layout.root);
+    throw isSystemError(error, 'EINVAL', 'ENOSYS')
+      ? refuseExchange(layer, error)
+      : spaceError(error, layout.root);
   }
   return { away, markers };
+}
+
+/** With plain renames, the container's files would for a moment be where the next writer removes them. */
+function refuseExchange({ key, owner }: RwLayer, cause: unknown): LayerstackError {
+  return new LayerstackError(
+    'ERR_STORE_UNSUPPORTED',
+    `${owner} cannot be rolled back: the file system of the store cannot exchange two directories; fork the snapshot instead`,
+    { id: key, cause },
+  );
 }

@@ -105,7 +105,7 @@ export async function seal(root: Root, layer: RwLayer, { record, stack, durable 
     await root.aftermath.run(
       'what is left of a snapshot that failed stays until the next writer',
       async () => {
-        await settle(root, id, 'undo');
+        await settle(root, id, 'undo', layer);
         await session.unmark(markers);
       },
     );

@@ -5,7 +5,7 @@
  * Whether the upper was sealed is seen from the snapshot's directory: until then it is empty. A container
  * without changes was sealed with an empty upper; then both outcomes show the same.
  */
-import { LayerstackError } from '../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../core/errors.ts';
 import { readContainer, rwLayerOf } from '../container/record.ts';
 import { dropEntrySteps } from '../rwlayer/entry.ts';
 import { MountPoint } from '../rwlayer/mount-point.ts';
@@ -23,7 +23,7 @@ import { readStagedRecord } from './record.ts';
 /** Settles the snapshots of dead writers. */
 export async function settleAll(root: Root): Promise<void> {
   await forEachDeadMarker(root.layout, root.log, 'snapshot', async (id) => {
-    const staged = await readStagedRecord(root.layout, id);
+    const staged = await undefinedIf(readStagedRecord(root.layout, id), 'ERR_STORE_CORRUPT');
     const owner = staged?.snapshot.containerId ?? id;
     await using _lock = await root.locks.acquire('containers', owner);
     await settle(root, id, 'publish');
@@ -34,8 +34,14 @@ export async function settleAll(root: Root): Promise<void> {
  * Settles one snapshot. The caller holds the lock of its container.
  * @param sealed - what to do where the upper was sealed, but the record is not published: `undo` puts the
  *   upper back
+ * @param source - the RW layer of the container, if the caller knows it; otherwise the record names it
  */
-export async function settle(root: Root, id: string, sealed: 'publish' | 'undo'): Promise<void> {
+export async function settle(
+  root: Root,
+  id: string,
+  sealed: 'publish' | 'undo',
+  source?: RwLayer,
+): Promise<void> {
   const { layout } = root;
   if (exists(root, layout.snapshot(id))) {
     if (sealed === 'publish') return;
@@ -46,9 +52,11 @@ export async function settle(root: Root, id: string, sealed: 'publish' | 'undo')
     await removeParts(root, id);
     return;
   }
-  const staged = await readStagedRecord(layout, id);
-  const container = staged && readContainer(layout, staged.snapshot.containerId);
-  const layer = container && rwLayerOf(container);
+  const layer = source ?? (await sourceOf(layout, id));
+  if (layer === 'unknown') {
+    await removeParts(root, id);
+    return;
+  }
   await completeExchange(root, id, layer);
   const holdsUpper = (await listEntries(layout, layout.overlay(id, 'diff'))).length > 0;
   const others = (await childrenOf(layout, id)).filter(({ key }) => key !== layer?.key);
@@ -60,6 +68,23 @@ export async function settle(root: Root, id: string, sealed: 'publish' | 'undo')
   }
   if (layer) await takeOut(root, layer, id, holdsUpper);
   await removeParts(root, id);
+}
+
+/**
+ * Returns the RW layer of the container that was sealed; undefined when the container was removed. `unknown`
+ * where the writer died while it wrote the record: this is its first step, so nothing was sealed.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a record that was damaged later.
+ */
+async function sourceOf(layout: Layout, id: string): Promise<RwLayer | 'unknown' | undefined> {
+  try {
+    const staged = await readStagedRecord(layout, id);
+    const container = staged && readContainer(layout, staged.snapshot.containerId);
+    return container && rwLayerOf(container);
+  } catch (error) {
+    const isFirstStep = statEntry(layout.at(layout.overlay(id))) === undefined;
+    if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT') || !isFirstStep) throw error;
+    return 'unknown';
+  }
 }
 
 /** Completes the three renames that stand for an exchange where the file system cannot do it at once. */

@@ -28,9 +28,9 @@
  *
  * ## Locks
  *
- * All of them are of the kind `containers`: a container's for everything that changes its stack, then a
- * snapshot's. Those who need a snapshot to stay share its lock; a removal has it alone, and counts the
- * children under it.
+ * All of them are of the kind `containers`. A container's is held for everything that changes its stack. A
+ * fork shares the lock of its snapshot, so that the snapshot stays. A rollback takes both locks as one. A
+ * removal has the lock of the snapshot alone, and counts the children under it.
  */
 import type { ChainID, ImageID } from '../core/digest.ts';
 

@@ -4,13 +4,13 @@ import { LayerstackError } from '../core/errors.ts';
 import { readDocuments } from '../container/fork.ts';
 import { isContainerName } from '../container/names.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
-import type { ContainerStore } from '../container/store.ts';
+import { isActive, type ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
-import { checkForkOptions, forkSnapshot, removed, sealedOf, type ForkOptions } from './fork.ts';
+import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
 import { readRecord, recordIds } from './record.ts';
 import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
@@ -50,8 +50,8 @@ export class SnapshotStore {
   }
 
   /**
-   * Takes a snapshot of a container that is not mounted. The container keeps the same files, and can be used
-   * further. After an error nothing has changed.
+   * Takes a snapshot of a container that is not mounted or in use. The container keeps the same files, and
+   * can be used further. After an error nothing has changed.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
    *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED, ERR_STORE_UNSUPPORTED,
    *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
@@ -135,9 +135,13 @@ export class SnapshotStore {
     return forkSnapshot(this.#root, this.#containers, snapshot, options);
   }
 
-  /** @see checkForkOptions */
-  checkFork(options: ForkOptions): void {
+  /**
+   * Checks the options of a fork, and that its names are free, before a snapshot is taken for it.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, ERR_CONTAINER_NAME_IN_USE.
+   */
+  async checkFork(options: ForkOptions): Promise<void> {
     checkForkOptions(options);
+    for (const name of namesOf(options)) if (name !== undefined) await this.#containers.requireFreeName(name);
   }
 
   /** Returns those of the snapshots that were taken of the container, and those below it and them. */
@@ -155,8 +159,8 @@ export class SnapshotStore {
    * what it had or the snapshot. What it had is deleted in the background.
    * @returns the snapshot of what it had, with `keep`
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND,
-   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_NO_SPACE, ERR_ABORTED,
-   *   ERR_STORE_READ_ONLY.
+   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED,
+   *   ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    */
   async rollback(
     container: Container,
@@ -225,19 +229,27 @@ export class SnapshotStore {
   }
 
   /**
-   * Returns the container as it is now, under its lock.
+   * Returns the container as it is now, under its lock. No process uses its root file system.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED.
    */
   async #idle({ id, name }: Container): Promise<Container> {
     const container = readContainer(this.#root.layout, id);
     if (!container)
       throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, { id });
-    if (!(await this.#containers.isMounted(container))) return container;
-    throw new LayerstackError(
-      'ERR_CONTAINER_MOUNTED',
-      `container ${container.name} is mounted: unmount it first`,
-      { id, path: this.#containers.rwLayers.mountPath(rwLayerOf(container)) },
-    );
+    const { rwLayers } = this.#containers;
+    const layer = rwLayerOf(container);
+    const refuse = (why: string): LayerstackError =>
+      new LayerstackError('ERR_CONTAINER_MOUNTED', `container ${container.name} ${why}`, {
+        ...{ id, path: rwLayers.mountPath(layer) },
+      });
+    if (await rwLayers.isMounted(layer)) throw refuse('is mounted: unmount it first');
+    if (isActive(container)) throw refuse(`is ${container.state}: stop it first`);
+    if (this.#root.caps.mountMethod !== 'flat' && (await rwLayers.isInUse(layer)))
+      throw refuse(
+        'is still in use, by a process in another mount namespace or one that was there before a forced ' +
+          'unmount: stop that process first',
+      );
+    return container;
   }
 
   async #requireFree(name: string): Promise<void> {

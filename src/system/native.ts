@@ -39,9 +39,9 @@ export type BatchStep =
   | { readonly op: 'rename'; readonly from: string; readonly to: string; readonly noReplace?: boolean }
   /**
    * Exchanges both atomically. On a file system that cannot, it renames `to` to `via` first, then `from` to
-   * `to`.
+   * `to`; without `via` it fails with EINVAL.
    */
-  | { readonly op: 'exchange'; readonly from: string; readonly to: string; readonly via: string }
+  | { readonly op: 'exchange'; readonly from: string; readonly to: string; readonly via?: string }
   /** `missing`: ENOENT is accepted. */
   | { readonly op: 'unlink'; readonly path: string; readonly missing?: boolean }
   | { readonly op: 'rmdir'; readonly path: string; readonly missing?: boolean }

@@ -1,11 +1,16 @@
 /** Snapshots on stores that are damaged, interrupted or in use: nothing that they or containers have is lost. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Container } from '../../src/container/record.ts';
 import type { Snapshot } from '../../src/snapshot/snapshot.ts';
+import { Locks } from '../../src/system/lock.ts';
 import { native, type BatchStep } from '../../src/system/native.ts';
 import { rejection } from '../support/errors.ts';
+import { FAULTS, systemError } from '../support/interrupt.ts';
 import { IMAGE, TestStore } from '../support/test-store.ts';
 
 let fixture: TestStore;
@@ -237,4 +242,119 @@ describe('a hostile record', () => {
     for await (const finding of fixture.store.fsck()) found.push(`${finding.code} ${finding.path}`);
     expect(found).toEqual([`snapshot-incomplete ${path}`]);
   });
+});
+
+describe('a container in use is refused', () => {
+  it('when a process still works in it after a forced unmount', async () => {
+    const mount = await fixture.store.containers.mount(source);
+    const process = spawn('sleep', ['60'], { cwd: mount.path });
+    const ended = once(process, 'exit');
+    try {
+      await once(process, 'spawn');
+      await fixture.store.containers.unmount(source, { force: true });
+      const error = await rejection(take());
+      expect([error.code, error.message]).toEqual([
+        'ERR_CONTAINER_MOUNTED',
+        expect.stringContaining('is still in use'),
+      ]);
+    } finally {
+      process.kill();
+      await ended;
+    }
+    const snapshot = await take();
+    await fixture.store.snapshots.rollback(source, snapshot);
+  });
+
+  it('when dockerd says that it runs', async () => {
+    const snapshot = await take();
+    const path = fixture.at(`containers/${source.id}/config.v2.json`);
+    const document = JSON.parse(readFileSync(path, 'utf8')) as { State: object };
+    writeFileSync(path, JSON.stringify({ ...document, State: { ...document.State, Running: true } }));
+    const { snapshots } = fixture.store;
+    for (const work of [() => take(), () => snapshots.rollback(source, snapshot)])
+      expect((await rejection(work())).code).toBe('ERR_CONTAINER_MOUNTED');
+  });
+});
+
+describe('a record that was not written to its end', () => {
+  it('leaves nothing after an error', async () => {
+    const { batch } = native;
+    vi.spyOn(native, 'batch').mockImplementation(async (root: string, steps: readonly BatchStep[]) => {
+      const at = steps.findIndex((step) => step.op === 'write' && step.path.includes('snapshots/.tmp-'));
+      const step = steps[at];
+      if (step?.op !== 'write') return batch(root, steps);
+      await batch(root, [...steps.slice(0, at), { ...step, data: '' }]);
+      throw FAULTS.ENOSPC;
+    });
+    expect((await rejection(take())).code).toBe('ERR_NO_SPACE');
+    vi.restoreAllMocks();
+    expect(readdirSync(fixture.at('layerstack/snapshots'))).toEqual([]);
+    await fixture.reopen();
+    expect(readdirSync(fixture.at('layerstack/sessions'))).toEqual([]);
+  });
+
+  it('is removed with its marker by the next writer', async () => {
+    const id = 'e'.repeat(64);
+    await fixture.store.close();
+    const session = fixture.at('layerstack/sessions/0123456789abcdef');
+    mkdirSync(session, { mode: 0o700 });
+    for (const name of ['lock', `snapshot.${id}`]) writeFileSync(join(session, name), '', { mode: 0o600 });
+    mkdirSync(fixture.at('layerstack/snapshots'), { recursive: true, mode: 0o700 });
+    writeFileSync(fixture.at(`layerstack/snapshots/.tmp-${id}`), '{"version":');
+    await fixture.reopen();
+    expect(readdirSync(fixture.at('layerstack/snapshots'))).toEqual([]);
+    expect(readdirSync(fixture.at('layerstack/sessions'))).toEqual([]);
+  });
+});
+
+it('a rollback is refused on a file system that cannot exchange two directories', async () => {
+  const snapshot = await take();
+  await write(source, 'later', 'text');
+  const { batch } = native;
+  vi.spyOn(native, 'batch').mockImplementation(async (root: string, steps: readonly BatchStep[]) => {
+    const at = steps.findIndex((step) => step.op === 'exchange' && step.via === undefined);
+    if (at < 0) return batch(root, steps);
+    await batch(root, steps.slice(0, at));
+    throw systemError('EINVAL', 22);
+  });
+  const error = await rejection(fixture.store.snapshots.rollback(source, snapshot));
+  expect(error.code).toBe('ERR_STORE_UNSUPPORTED');
+  vi.restoreAllMocks();
+  expect(await read(source, 'later')).toBe('text');
+  expect(await repair()).toEqual([]);
+});
+
+it('a fork of a container with a name that is taken or bad takes no snapshot', async () => {
+  const { snapshots } = fixture.store;
+  await fixture.store.containers.create(IMAGE, { name: 'twin-2' });
+  expect((await rejection(snapshots.fork(source, { name: '../x' }))).code).toBe('ERR_INVALID_ARGUMENT');
+  const error = await rejection(snapshots.fork(source, { name: 'twin', count: 2 }));
+  expect(error.code).toBe('ERR_CONTAINER_NAME_IN_USE');
+  expect(await snapshots.list()).toEqual([]);
+});
+
+it('a rollback cannot wait in a circle with a repair that holds the lock of the snapshot', async () => {
+  const [own, other] = [0, 1].map(() => new Locks(fixture.at('layerstack/locks'))) as [Locks, Locks];
+  const isFree = async (key: string): Promise<boolean> => {
+    await using lock = own.tryEach('containers', [key]);
+    return lock.keys.has(key);
+  };
+  /** Returns whether {@link Locks.acquireAll} takes the lock of the snapshot before that of the container. */
+  const isFirst = async ({ id }: Snapshot): Promise<boolean> => {
+    const held = await own.acquire('containers', id);
+    const both = other.acquireAll('containers', [source.id, id]);
+    await setTimeout(20);
+    const free = await isFree(source.id);
+    await held.release();
+    await (await both).release();
+    return free;
+  };
+  let snapshot = await take();
+  while (!(await isFirst(snapshot))) snapshot = await take();
+  const repairing = await own.acquire('containers', snapshot.id);
+  const rollback = fixture.store.snapshots.rollback(source, snapshot);
+  await setTimeout(100);
+  expect(await isFree(source.id)).toBe(true);
+  await repairing.release();
+  await rollback;
 });
