@@ -6,16 +6,20 @@
 import type { Readable } from 'node:stream';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
 import type { Bundle, BundleOptions } from '../container/bundle.ts';
+import type { CommitOptions } from '../container/commit.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
 import { checkArguments } from '../core/arguments.ts';
+import type { ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
+import { formatReference } from '../core/reference.ts';
 import type { MountedChoice } from '../packed/find-mounts.ts';
-import type { ArchiveChoice } from '../packed/operation.ts';
+import type { ArchiveChoice, ArchiveSource } from '../packed/operation.ts';
 import type { ArchiveRootfs } from '../packed/rootfs.ts';
 import type { Change } from '../rwlayer/changes.ts';
-import { timedBytes } from '../system/phases.ts';
+import { timed, timedBytes } from '../system/phases.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
+import { newImageName, type NameOptions } from './new-image-name.ts';
 import { SIGNATURES } from './signatures/archives.ts';
 import type { StoreParts } from './store-parts.ts';
 
@@ -160,12 +164,38 @@ export class ArchiveContents {
     }
   }
 
-  async #rootfs(path: string, { image, platform, verify }: ArchiveChoice): Promise<ArchiveRootfs> {
-    const { ArchiveRootfs, archiveBelow } = await late();
+  /**
+   * Makes an image of the changes in a mounted archive, as {@link Containers.commit} does for a container of
+   * its image. The layers of the archive's image are loaded into the store, and verified. Resolves with the
+   * new image's id when the image is durable. After an error the store is as it was.
+   * @throws {@link LayerstackError} ERR_ARCHIVE_NOT_MOUNTED, ERR_ARCHIVE_CHANGED; what {@link Images.load}
+   *   and {@link Containers.commit} throw.
+   * @example
+   * ```ts
+   * await store.archives.commit('app.tar', { reference: 'app:2', changes: ['CMD ["/app"]'] });
+   * ```
+   */
+  async commit(path: string, options: CommitOptions & NameOptions & MountedChoice = {}): Promise<ImageID> {
+    const name = newImageName(options);
+    const { commitArchive } = await late();
+    const source = await this.#source(path, options);
+    const id = await this.#parts.reclaiming(
+      timed('commit', 'total', () => commitArchive(this.#parts, source, name, options)),
+    );
+    if (name !== undefined) await this.#parts.imageEvents.emit('tag', id, formatReference(name));
+    return id;
+  }
+
+  async #rootfs(path: string, choice: ArchiveChoice): Promise<ArchiveRootfs> {
+    const { ArchiveRootfs } = await late();
+    return new ArchiveRootfs(await this.#source(path, choice));
+  }
+
+  async #source(path: string, { image, platform, verify }: ArchiveChoice): Promise<ArchiveSource> {
+    const { archiveBelow } = await late();
     const { root } = this.#parts;
     const base = root.layout.at(root.layout.archives);
-    const choice = { image, platform, verify };
-    return new ArchiveRootfs(archiveBelow(base, path, choice, () => root.session()));
+    return archiveBelow(base, path, { image, platform, verify }, () => root.session());
   }
 
   static {

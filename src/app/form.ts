@@ -40,8 +40,9 @@ async function defaultForm({ layout }: Root): Promise<StoreForm> {
   const file = await unlessMissing(openStoreFile(path, constants.O_RDONLY));
   if (file === undefined) return 'classic';
   try {
-    const bytes = await file.readFile();
-    const { form } = json.decodeJson(decode, bytes, {
+    // One byte more than is allowed shows that the file is too large.
+    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(MAX_BYTES + 1), position: 0 });
+    const { form } = json.decodeJson(decode, buffer.subarray(0, bytesRead), {
       what: path,
       code: 'ERR_INVALID_ARGUMENT',
       maxBytes: MAX_BYTES,

@@ -79,7 +79,7 @@ export async function* fsck(
     untilPlanted(layerChecks()),
     untilPlanted(checkImages(root, layers, { signal })),
     untilPlanted(checkContainers(root, layers, { signal })),
-    untilPlanted(checkSnapshots(root, { signal })),
+    untilPlanted(checkSnapshots(root, layers, { signal })),
   ];
   for (const check of checks)
     for await (const problem of check) {

@@ -123,7 +123,8 @@ export class Snapshots {
   /**
    * Removes a snapshot. Its files are deleted in the background: `store.close` waits for it.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND for a name, ERR_SNAPSHOT_IN_USE when a container
-   *   or another snapshot depends on it, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   *   or another snapshot depends on it, ERR_STORE_CORRUPT when damage hides whether one does, ERR_ABORTED,
+   *   ERR_STORE_READ_ONLY.
    */
   async remove(ref: SnapshotRef, { signal }: Pick<SnapshotOptions, 'signal'> = {}): Promise<void> {
     const { events, images } = this.#parts;

@@ -3,6 +3,7 @@
  */
 import { ContainerStore } from '../container/store.ts';
 import type { ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import { settleImage } from '../image/settle.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
 import { LayerStore, type StoreForm } from '../layer/store.ts';
@@ -89,13 +90,30 @@ export class StoreParts {
     }
   }
 
-  /** Settles images while the caller does something else; {@link close} waits for it. */
+  /**
+   * Settles images while the caller does something else; {@link close} waits for it. An image that cannot be
+   * settled stays packed, and does not keep the others from it.
+   */
   settleLater(form: StoreForm, ids: readonly ImageID[]): void {
     if (form !== 'auto') return;
     const settle = async (): Promise<void> => {
-      for (const id of ids) await settleImage(this, id);
+      for (const id of ids)
+        await this.root.aftermath.run(
+          `image ${id} stays packed until \`layerstack settle\` extracts it`,
+          () => this.#settle(id),
+        );
     };
     this.layers.runInBackground(settle());
+  }
+
+  async #settle(id: ImageID): Promise<void> {
+    try {
+      await settleImage(this, id);
+    } catch (error) {
+      if (!LayerstackError.is(error, 'ERR_IMAGE_NOT_FOUND')) throw error;
+      // The image was removed meanwhile. Layers that were extracted for it are not needed.
+      await this.images.resume();
+    }
   }
 
   /**

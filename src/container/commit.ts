@@ -1,56 +1,17 @@
 /**
- * Makes an image from the changes in an RW layer. The tar of its upper is extracted into a new layer
- * directory while it is packed, which gives DiffID, tar-split and content in one pass. The config gets one
- * step of history. Sealed uppers below (rwlayer/sealed.ts) become layers too, each with its step. The RW
- * layer is read in place, mounted or not. A concurrent write may be in the image in part; a file that shrinks
- * is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
+ * Makes an image from the changes in an RW layer. Sealed uppers below (rwlayer/sealed.ts) become layers too,
+ * each with its step of history. commit-uppers.ts does the work.
  */
-import { throwIfAborted } from '../core/abort.ts';
-import { EMPTY_LAYER_DIFF_ID, type ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
-import { hostPlatform } from '../core/platform.ts';
-import type { OnProgress } from '../core/progress.ts';
+import type { ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { Reference } from '../core/reference.ts';
-import { timeOf } from '../core/time.ts';
-import { applyChanges } from '../dockerfile/instructions.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
-import type { ImageConfig } from '../image/config.ts';
-import { childImage, type ChildFacts } from '../image/generate.ts';
-import { addOwnImage } from '../image/own-image.ts';
-import type { ImageStore } from '../image/store.ts';
-import {
-  formAbove,
-  OWN_LAYER_LIMITS,
-  type LayerForm,
-  type LayerStore,
-  type StagedLayer,
-} from '../layer/store.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { uppersOf } from '../rwlayer/sealed.ts';
-import { timed } from '../system/phases.ts';
-import type { Root } from '../system/root.ts';
-import { hasDirectory } from '../system/store-files.ts';
-import { mergeConfigs } from './config.ts';
+import { commitUppers, type CommitOptions, type CommitStores } from './commit-uppers.ts';
 import { rwLayerOf, type Container } from './record.ts';
 
-export interface CommitOptions {
-  /** The author of the image, e.g. `A <a@example.org>`. */
-  readonly author?: string | undefined;
-  readonly message?: string | undefined;
-  /**
-   * The image's config. Members that it leaves unset come from the container's config, which is also the
-   * default.
-   */
-  readonly config?: ContainerConfig | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see dockerfile/instructions.ts. */
-  readonly changes?: readonly string[] | undefined;
-  /**
-   * Seconds since 1970: the image's date, and the latest time in its layer. It makes the bytes reproducible.
-   */
-  readonly sourceDateEpoch?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: OnProgress | undefined;
-}
+export type { CommitOptions, CommitStores } from './commit-uppers.ts';
 
 /** The source of an image: an RW layer, its parent image and its config. */
 export interface CommitSource {
@@ -59,12 +20,6 @@ export interface CommitSource {
   readonly imageId: ImageID | undefined;
   /** The config of the container or build step that wrote the RW layer. */
   readonly config: ContainerConfig;
-}
-
-export interface CommitStores {
-  readonly root: Root;
-  readonly layers: LayerStore;
-  readonly images: ImageStore;
 }
 
 /** Does {@link commitLayer} for a container. */
@@ -82,100 +37,25 @@ export function commit(
  * Adds the image of an RW layer to the store, and gives it the name `reference`, if any. The image and its
  * contents are durable on return. An RW layer without changes adds no layer to the image. An error leaves the
  * store unchanged.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND;
- *   ERR_CONTAINER_NOT_FOUND when the RW layer is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED;
- *   ERR_LIMIT_EXCEEDED for a file with more holes than a tar can describe; ERR_LAYER_DEPTH; ERR_NO_SPACE;
- *   ERR_ABORTED; ERR_STORE_READ_ONLY.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_CONTAINER_NOT_FOUND when the RW layer is removed
+ *   meanwhile; the errors of {@link commitUppers}.
  */
 export async function commitLayer(
-  { root, layers, images }: CommitStores,
-  { layer, imageId, config: own }: CommitSource,
+  stores: CommitStores,
+  { layer, imageId, config }: CommitSource,
   reference: Reference | undefined,
   options: CommitOptions = {},
 ): Promise<ImageID> {
-  const { signal, onProgress, sourceDateEpoch } = options;
-  throwIfAborted(signal);
-  root.session();
-  const given = applyChanges(options.config ?? own, options.changes ?? []);
-  const config = mergeConfigs(given, own);
-  const parent = imageId === undefined ? undefined : await images.get(imageId);
-  const below = await layers.stack(parent?.diffIds ?? []);
-
-  const form = formAbove(below, 'classic');
-  const uppers = uppersOf(root.layout, layer);
-  const staged: StagedLayer[] = [];
-  try {
-    for (const id of [...uppers.ids].reverse())
-      staged.push(await stageUpper({ root, layers }, layer, id, { sourceDateEpoch, signal, form }));
-    uppers.requireSame();
-    for (const { applied } of staged)
-      for (const warning of applied.warnings) onProgress?.({ type: 'warning', ...warning });
-    const facts = {
-      created: timeOf(sourceDateEpoch),
-      author: options.author ?? '',
-      comment: options.message ?? '',
-      containerId: layer.key,
-      containerConfig: own,
-      config,
-    };
-    const image = imageOf(parent, facts, staged);
-    return await addOwnImage(
-      { layers, images },
-      { config: image, layers: [...below, ...staged.filter(isChanged)], parent: parent?.id, reference },
-      { operation: 'commit', signal, onProgress },
-    );
-  } finally {
-    for (const one of staged) await layers.discard(one);
-  }
-}
-
-interface UpperOptions extends Pick<CommitOptions, 'sourceDateEpoch' | 'signal'> {
-  readonly form: LayerForm;
-}
-
-/** Stages the layer of one upper. A sealed upper is a layer of its own, as it was a step of its own. */
-async function stageUpper(
-  { root, layers }: Pick<CommitStores, 'root' | 'layers'>,
-  layer: RwLayer,
-  id: string,
-  { sourceDateEpoch, signal, form }: UpperOptions,
-): Promise<StagedLayer> {
-  const { layout } = root;
-  const directory = layout.at(layout.overlay(id, 'diff'));
-  if (!hasDirectory(directory)) throw removed(layer);
-  const staged = await timed('commit', 'stage', () =>
-    layers.stageAlone(
-      { directory, kind: 'upper', sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal, form },
-    ),
-  ).catch((error: unknown) => {
-    throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;
-  });
-  // A removal renames the directory before it deletes anything in it. So a directory that still exists was
-  // read completely.
-  if (hasDirectory(directory)) return staged;
-  await layers.discard(staged);
-  throw removed(layer);
-}
-
-/** Returns the image's config: a step of history for each layer, of which the last one has the message. */
-function imageOf(
-  parent: ImageConfig | undefined,
-  facts: Omit<ChildFacts, 'diffId'>,
-  staged: readonly StagedLayer[],
-): ImageConfig {
-  const sealed = staged.slice(0, -1).filter(isChanged);
-  const top = staged.at(-1);
-  const below = sealed.reduce<ImageConfig | undefined>(
-    (image, { diffId }) => childImage(image, hostPlatform(), { ...facts, comment: '', diffId }),
-    parent,
+  const { layout } = stores.root;
+  const image = imageId === undefined ? undefined : await stores.images.get(imageId);
+  const { ids, requireSame } = uppersOf(layout, layer);
+  const directories = ids.map((id) => layout.at(layout.overlay(id, 'diff'))).reverse();
+  return commitUppers(
+    stores,
+    { directories, owner: layer.owner, requireSame, removed: (cause) => removed(layer, cause) },
+    { image, parent: imageId, containerId: layer.key, config },
+    { ...options, reference },
   );
-  const diffId = top && isChanged(top) ? top.diffId : undefined;
-  return childImage(below, hostPlatform(), { ...facts, diffId });
-}
-
-function isChanged({ diffId }: StagedLayer): boolean {
-  return diffId !== EMPTY_LAYER_DIFF_ID;
 }
 
 function removed({ key, owner }: RwLayer, cause?: unknown): LayerstackError {

@@ -240,15 +240,24 @@ export class ContainerStore {
 
   async #below(container: Container): Promise<number> {
     const { parent } = container;
-    const { layout } = this.#root;
     let sealed = 0;
-    for (const name of sealedBelow(layout, rwLayerOf(container)))
-      sealed += await this.#rwLayers.contentSize({ mountId: overlayOf(layout, name) });
+    for (const mountId of this.#sealed(container)) sealed += await this.#rwLayers.contentSize({ mountId });
     if (parent === undefined) return sealed;
     try {
       return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, sealed);
     } catch (error) {
       if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return sealed;
+      throw error;
+    }
+  }
+
+  /** Returns the sealed uppers; none where they are unknown. One damaged container must not end a listing. */
+  #sealed(container: Container): string[] {
+    const { layout } = this.#root;
+    try {
+      return sealedBelow(layout, rwLayerOf(container)).map((name) => overlayOf(layout, name));
+    } catch (error) {
+      if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return [];
       throw error;
     }
   }

@@ -192,21 +192,18 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
   const path = layout.repositories;
   const db = new ImageDb(root);
   const repositories = new Repositories(root);
-  const names = await repositories.read().catch((error: unknown) => {
-    if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return error;
-    throw error;
-  });
-  if (LayerstackError.is(names)) {
+  const damaged = await repositories.damaged();
+  for (const { path, message } of damaged)
     yield {
       code: 'names-unreadable',
       severity: 'error',
       path,
-      message: names.message,
+      message,
       advice: 'repair renames the file, to a name that ends in .broken: the images stay, without their names',
       repair: () => moveAside(root, path),
     };
-    return;
-  }
+  if (damaged.length > 0) return;
+  const names = await repositories.read();
   for (const { key, familiar } of names.strays())
     yield {
       code: 'name-spelling',

@@ -118,7 +118,9 @@ export class ImageCollector {
     };
     if (dryRun) return this.#rehearse(users, choose);
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
-    await this.#parts.originals.collect(() => this.#parts.db.ids());
+    const { db, originals, root } = this.#parts;
+    // Steady, so that an image whose form changes meanwhile is listed.
+    await originals.collect(() => root.changes.steady(() => db.ids()));
     return report(deletion, doomed, await this.#collectAfter('all'));
   }
 

@@ -32,10 +32,9 @@ export class ImageDb {
   /** Returns the forms of all images with content, in the order of their digits. */
   async forms(): Promise<Map<ImageID, LayerForm>> {
     const { layout } = this.#root;
-    const [classic, packed] = await Promise.all([
-      this.#idsIn(layout.imageContents),
-      this.#idsIn(layout.packedImageContents),
-    ]);
+    // An image that is settled meanwhile would be in neither list if the classic one were read first.
+    const packed = await this.#idsIn(layout.packedImageContents);
+    const classic = await this.#idsIn(layout.imageContents);
     const forms = new Map<ImageID, LayerForm>(classic.map((id) => [id, 'classic']));
     if (packed.length === 0) return forms;
     for (const id of packed) if (!forms.has(id)) forms.set(id, 'packed');
@@ -45,8 +44,11 @@ export class ImageDb {
   /** Returns the form of an image; undefined where it has no content. */
   formOf(id: ImageID): LayerForm | undefined {
     const { layout } = this.#root;
-    if (this.#exists(layout.imageContent(id))) return 'classic';
-    return this.#exists(layout.packedImageContent(id)) ? 'packed' : undefined;
+    const isClassic = (): boolean => this.#exists(layout.imageContent(id));
+    if (isClassic()) return 'classic';
+    if (this.#exists(layout.packedImageContent(id))) return 'packed';
+    // A packed image that is gone by now may have been settled after the first look.
+    return isClassic() ? 'classic' : undefined;
   }
 
   /**
@@ -54,9 +56,11 @@ export class ImageDb {
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when they do not have the digest `id`.
    */
   async read(id: ImageID): Promise<Uint8Array | undefined> {
-    const path = this.contentPath(id);
-    const bytes = await this.#file(path);
-    return bytes && verify(bytes, id, this.#root.layout.at(path));
+    for (const path of this.#contentPaths(id)) {
+      const bytes = await this.#file(path);
+      if (bytes !== undefined) return verify(bytes, id, this.#root.layout.at(path));
+    }
+    return undefined;
   }
 
   /** Returns whether the image has content, intact or not. */
@@ -76,17 +80,24 @@ export class ImageDb {
     return this.formOf(id) === 'packed' ? layout.packedImageContent(id) : layout.imageContent(id);
   }
 
+  /** Returns where the config may be: an image that is settled meanwhile has it in Docker's place. */
+  #contentPaths(id: ImageID): Set<string> {
+    return new Set([this.contentPath(id), this.#root.layout.imageContent(id)]);
+  }
+
   /**
    * Reads as {@link read} does, but blocks. Listings use it, because a thousand configs come from the page
    * cache in 10 ms this way, and in 75 ms through libuv's threads.
    */
   readSync(id: ImageID): Uint8Array | undefined {
-    const relative = this.contentPath(id);
-    const changed = this.#root.changes.pending()?.read(relative);
-    if (changed === null) return undefined;
-    const path = this.#root.layout.at(relative);
-    const bytes = changed ?? readStoreFileSync(path, MAX_CONFIG_BYTES);
-    return bytes && verify(bytes, id, path);
+    for (const relative of this.#contentPaths(id)) {
+      const changed = this.#root.changes.pending()?.read(relative);
+      if (changed === null) continue;
+      const path = this.#root.layout.at(relative);
+      const bytes = changed ?? readStoreFileSync(path, MAX_CONFIG_BYTES);
+      if (bytes !== undefined) return verify(bytes, id, path);
+    }
+    return undefined;
   }
 
   /** Returns the parents of all images that have one. */
@@ -110,10 +121,9 @@ export class ImageDb {
   /** Returns a metadata value as it is on disk, or undefined. */
   async metadata(id: ImageID, key: ImageMetadataKey): Promise<string | undefined> {
     const { layout } = this.#root;
-    const isPacked = this.formOf(id) === 'packed';
-    const bytes = await this.#file(
-      isPacked ? layout.packedImageMetadata(id, key) : layout.imageMetadata(id, key),
-    );
+    const packed =
+      this.formOf(id) === 'packed' ? await this.#file(layout.packedImageMetadata(id, key)) : undefined;
+    const bytes = packed ?? (await this.#file(layout.imageMetadata(id, key)));
     return bytes && Buffer.from(bytes).toString();
   }
 

@@ -9,6 +9,7 @@
  * counts. A change writes each name to the file of its image's form.
  */
 import type { ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
@@ -41,6 +42,12 @@ export interface ChangeOptions {
   readonly afterwards?: () => Promise<void>;
 }
 
+/** A file of names that cannot be read. */
+export interface DamagedFile {
+  readonly path: string;
+  readonly message: string;
+}
+
 /** The references of one root. */
 export class Repositories {
   readonly #root: Root;
@@ -58,6 +65,21 @@ export class Repositories {
    */
   async read(): Promise<MutableReferences> {
     return (await this.#parse()).references;
+  }
+
+  /** Returns those of the two files that cannot be read, as paths relative to the root, and why. */
+  async damaged(): Promise<DamagedFile[]> {
+    const { repositories, packedRepositories } = this.#root.layout;
+    const damaged: DamagedFile[] = [];
+    for (const path of [repositories, packedRepositories]) {
+      try {
+        await this.#file(path);
+      } catch (error) {
+        if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
+        damaged.push({ path, message: error.message });
+      }
+    }
+    return damaged;
   }
 
   /**

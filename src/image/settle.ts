@@ -15,8 +15,8 @@ export interface SettleOptions {
  * Settles one image. It is durable on return. An image in Docker's form stays as it is. After an error the
  * image is still packed, except for layers that were published.
  * @returns whether the image was packed
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_STORE_CORRUPT for a tar that was changed;
- *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, also where it is removed meanwhile; ERR_STORE_CORRUPT
+ *   for a tar that was changed; ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
  */
 export async function settleImage(
   { layers, images }: { readonly layers: LayerStore; readonly images: ImageStore },
@@ -30,7 +30,7 @@ export async function settleImage(
   const staged = await stageAll(layers, stack, signal);
   try {
     await layers.publish([staged], { signal });
-    await images.add([{ config }], [], { signal });
+    await images.add([{ config }], [], { signal, existing: true });
     return true;
   } finally {
     for (const layer of staged) if ('writeSet' in layer) await layers.discard(layer);

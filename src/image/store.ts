@@ -82,6 +82,8 @@ export interface AddOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sets the named images' time of last tagging to now. Default false, as in docker's `load` and `pull`. */
   readonly dated?: boolean | undefined;
+  /** Fails with ERR_IMAGE_NOT_FOUND where the store does not have an image already. Default false. */
+  readonly existing?: boolean | undefined;
 }
 
 export interface CreatedImage {
@@ -156,20 +158,16 @@ export class ImageStore {
   async add(
     images: readonly NewImage[],
     names: readonly TagChange[],
-    { signal, dated = false }: AddOptions = {},
+    { signal, dated = false, existing = false }: AddOptions = {},
   ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
     await using _pin = await this.#layers.pin(tops, { signal });
-    const forms = new Map<ImageID, LayerForm>();
-    for (const { config } of images) {
-      const top = topChainId(config.diffIds);
-      // Only packed layers are above packed ones.
-      const isPacked = top !== undefined && (await this.#layers.get(top)).packed;
-      forms.set(config.id, isPacked ? 'packed' : 'classic');
-    }
-    const formOf = (id: ImageID): LayerForm => forms.get(id) ?? this.#db.formOf(id) ?? 'classic';
     const edit = async (references: MutableReferences, draft: ChangeDraft) => {
+      if (existing) for (const { config } of images) await this.get(config.id);
+      // Under the lock: a settle that runs meanwhile moves the image before or after this change.
+      const forms = await this.#formsOf(images);
+      const formOf = (id: ImageID): LayerForm => forms.get(id) ?? this.#db.formOf(id) ?? 'classic';
       const fresh = new Set(images.map(({ config }) => config.id));
       for (const { id } of names) if (!fresh.has(id)) await this.get(id);
       const tagged = names.map(({ reference, id }) => {
@@ -210,6 +208,17 @@ export class ImageStore {
       signal,
       afterwards: () => this.#layers.forgetUnused(chains),
     });
+  }
+
+  /** Returns the form of each image, that of its top layer: only packed layers are above packed ones. */
+  async #formsOf(images: readonly NewImage[]): Promise<Map<ImageID, LayerForm>> {
+    const forms = new Map<ImageID, LayerForm>();
+    for (const { config } of images) {
+      const top = topChainId(config.diffIds);
+      const isPacked = top !== undefined && (await this.#layers.get(top)).packed;
+      forms.set(config.id, isPacked ? 'packed' : 'classic');
+    }
+    return forms;
   }
 
   async #isIntact(id: ImageID): Promise<boolean> {

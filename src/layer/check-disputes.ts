@@ -1,6 +1,6 @@
 /**
- * Finds entries of layerdb that name the directory of another layer, or of a container or snapshot. Where only
- * layers name a directory, it belongs to the layer whose content it has.
+ * Finds entries of layerdb that name the directory of another layer, or of a container or snapshot. Where
+ * only layers name a directory, it belongs to the layer whose content it has.
  */
 import type { Problem } from '../core/store-finding.ts';
 import type { Root } from '../system/root.ts';

@@ -3,11 +3,12 @@
  * dangling short names, and directories without an owner. Objects that a live writer has marked are skipped.
  */
 import type { Problem } from '../core/store-finding.ts';
+import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { listEntries, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
-import { hasDirectory, readLink, statEntry } from '../system/store-files.ts';
+import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
 import { usedDirectories } from './cache-ids.ts';
 import { apply } from './check-overlay.ts';
 import { unclaimedDirectories } from './unclaimed.ts';
@@ -94,13 +95,29 @@ export async function* checkOrphans(
   { containers }: { readonly containers: ReadonlySet<string> },
 ): AsyncGenerator<Problem> {
   const { layout } = root;
-  for (const id of await unclaimedDirectories(layout, containers)) {
+  const orphans = await unclaimedDirectories(layout, containers);
+  const needed = orphans.length === 0 ? orphans : lowersOf(layout, containers);
+  for (const id of orphans) {
+    const isNeeded = needed.includes(id);
     yield {
       code: 'overlay-orphan',
       severity: 'note',
       path: layout.overlay(id),
-      message: 'no layer, container or BuildKit snapshot uses this directory',
-      advice: 'delete it if no other program needs it',
+      message: isNeeded
+        ? 'a container has this directory in its `lower`, but no layer or snapshot has it'
+        : 'no layer, container or BuildKit snapshot uses this directory',
+      advice: isNeeded ? 'keep it as long as the container' : 'delete it if no other program needs it',
     };
   }
+}
+
+/** Returns the directories that the `lower` files of containers lead to. */
+function lowersOf(layout: Layout, containers: ReadonlySet<string>): string[] {
+  return [...containers].flatMap((id) =>
+    (readText(layout.at(layout.overlay(id, 'lower'))) ?? '')
+      .trim()
+      .split(':')
+      .filter((lower) => /^l\/[A-Z2-7]{26}$/.test(lower))
+      .map((lower) => readLink(layout.at(`${layout.overlay2}/${lower}`))?.split('/')[1] ?? ''),
+  );
 }

@@ -24,9 +24,9 @@ export interface ExpectedOverlay {
 }
 
 /**
- * The key of the lock (of the kind `layers`) that a repair of a layer's files has alone, and that creations of
- * containers share. Otherwise a container that is made after the repair has listed them could be mounted while
- * its layers change.
+ * The key of the lock (of the kind `layers`) that a repair of a layer's files has alone, and that creations
+ * of containers share. Otherwise a container that is made after the repair has listed them could be mounted
+ * while its layers change.
  */
 export const REPAIR = 'repair';
 
@@ -98,11 +98,15 @@ async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): 
     path,
     message: `the file \`lower\` of ${owner} ${found === '' ? 'is missing or empty' : 'does not list the layers below it'}`,
     advice: 'repair writes it again',
-    repair: async () => {
-      if (wanted === '') await apply(root, [{ op: 'unlink', path, missing: true }]);
-      else await replace(root, path, wanted, 0o644);
-    },
+    repair: () => writeLower(root, id, lowers),
   };
+}
+
+/** Writes the `lower` of a directory. It is durable on return. */
+export async function writeLower(root: Root, id: string, lowers: readonly string[]): Promise<void> {
+  const path = root.layout.overlay(id, 'lower');
+  if (lowers.length === 0) await apply(root, [{ op: 'unlink', path, missing: true }]);
+  else await replace(root, path, lowers.join(':'), 0o644);
 }
 
 /**

@@ -19,6 +19,7 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
 import { usedDirectories } from './cache-ids.ts';
+import { isClassic } from './layerdb.ts';
 import { hasPacked } from './packed/entry.ts';
 import { removePacked } from './packed/remove.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
@@ -109,7 +110,7 @@ export class LayerCollector {
       layers.map(({ chainId }) => chainId),
     );
     const departing = layers
-      .filter(({ chainId }) => this.#isClassic(chainId))
+      .filter(({ chainId }) => isClassic(this.#root, chainId))
       .map((layer) => ({
         ...layer,
         name: `${hexOf(layer.chainId)}-${randomBytes(32).toString('hex')}-removing`,
@@ -136,11 +137,6 @@ export class LayerCollector {
     return layers;
   }
 
-  #isClassic(chainId: ChainID): boolean {
-    const { layout } = this.#root;
-    return statEntry(layout.at(layout.layer(chainId))) !== undefined;
-  }
-
   /** @see LayerStore.collectable */
   async plan(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     return this.#select(await this.#closure(candidates), imageTops);
@@ -162,7 +158,7 @@ export class LayerCollector {
         next = readParent(layout, next);
       }
     }
-    return [...found].filter((chainId) => this.#isClassic(chainId) || hasPacked(layout, chainId));
+    return [...found].filter((chainId) => isClassic(this.#root, chainId) || hasPacked(layout, chainId));
   }
 
   /** Returns the candidates that nothing refers to, children before parents. */

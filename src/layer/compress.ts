@@ -11,6 +11,7 @@ import type { Capabilities } from '../system/caps.ts';
 import { call, native } from '../system/native.ts';
 import { readAhead } from './read-ahead.ts';
 import { nameLayer, type AssembleSource } from './assemble.ts';
+import type { TarReader } from './tar-source.ts';
 
 export type LayerCompression = 'gzip' | 'zstd';
 
@@ -60,13 +61,13 @@ export function checkCompression(
 
 /** A layer's compressed bytes, which can be read more than once. */
 export class CompressedLayer {
-  readonly #source: AssembleSource;
+  readonly #reader: TarReader;
   readonly #options: CompressOptions;
   readonly #caps: Pick<Capabilities, 'gzip'>;
   #blob: CompressedBlob | undefined;
 
-  constructor(source: AssembleSource, options: CompressOptions, caps: Pick<Capabilities, 'gzip'>) {
-    this.#source = source;
+  constructor(reader: TarReader, options: CompressOptions, caps: Pick<Capabilities, 'gzip'>) {
+    this.#reader = reader;
     this.#caps = caps;
     this.#options = options;
   }
@@ -80,13 +81,9 @@ export class CompressedLayer {
    */
   async *read(from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     let skip = from;
-    try {
-      for await (const chunk of readAhead(this.#compress())) {
-        if (chunk.length > skip) yield skip === 0 ? chunk : chunk.subarray(skip);
-        skip = Math.max(0, skip - chunk.length);
-      }
-    } catch (error) {
-      throw nameLayer(error, this.#source);
+    for await (const chunk of readAhead(this.#reader((source) => this.#compress(source)))) {
+      if (chunk.length > skip) yield skip === 0 ? chunk : chunk.subarray(skip);
+      skip = Math.max(0, skip - chunk.length);
     }
   }
 
@@ -99,10 +96,10 @@ export class CompressedLayer {
     );
   }
 
-  async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#compress(source: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
     const { compression, level = 0, onProgress, signal } = this.#options;
     const { gzip } = this.#caps;
-    const compressor = new native.LayerCompressor({ ...this.#source, compression, gzip, level });
+    const compressor = new native.LayerCompressor({ ...source, compression, gzip, level });
     const stop = (): void => compressor.close();
     signal?.addEventListener('abort', stop, { once: true });
     let size = 0;
@@ -119,6 +116,8 @@ export class CompressedLayer {
         if (piece.chunk.length > 0) yield piece.chunk;
         if (piece.digest !== undefined) return;
       }
+    } catch (error) {
+      throw nameLayer(error, source);
     } finally {
       signal?.removeEventListener('abort', stop);
       compressor.close();

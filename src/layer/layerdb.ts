@@ -133,6 +133,11 @@ export class LayerDb {
   }
 }
 
+/** Returns whether layerdb has an entry of the layer, complete or not. Only such layers can be below it. */
+export function isClassic({ layout }: { readonly layout: Layout }, chainId: ChainID): boolean {
+  return statEntry(layout.at(layout.layer(chainId))) !== undefined;
+}
+
 /** dockerd does not trim `size`: a trailing newline makes a layer unloadable. */
 function parseSize(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,19}$/.test(text) ? Number(text) : undefined;

@@ -167,7 +167,7 @@ export class Publication {
     await call(
       native.batch(layout.root, [
         ...fresh.flatMap((layer) => this.#renameSteps(layer)),
-        ...(replaced.length > 0 ? [{ op: 'fsync', path: layout.links } as const] : []),
+        ...(fresh.some(({ spec }) => spec.takesOver) ? [{ op: 'fsync', path: layout.links } as const] : []),
         { op: 'fsync', path: layout.layers },
       ]),
     );
@@ -211,12 +211,13 @@ export class Publication {
     const reserved = await findPacked(this.#root.layout, chainId);
     const written = this.#written.get(layer);
     if (below !== undefined) await this.#overlay.commit(below.cacheId);
-    if (replaced?.committed === true) await this.#overlay.commit(layer.cacheId);
+    if (replaced?.committed === true || reserved !== undefined) await this.#overlay.commit(layer.cacheId);
     const spec: OverlaySpec = {
       id: layer.cacheId,
       link: written?.link ?? replaced?.link ?? reserved?.link ?? newLinkId(),
       lowers: below?.lowers ?? [],
-      takesOver: written?.takesOver ?? replaced?.link !== undefined,
+      // A writer that died may have left the symlink of a packed layer's short name.
+      takesOver: written?.takesOver ?? (replaced?.link ?? reserved?.link) !== undefined,
     };
     return { chainId, parent, staged: layer, spec, replaced };
   }

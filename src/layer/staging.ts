@@ -14,12 +14,9 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { statEntry } from '../system/store-files.ts';
 import { applyLayer, type LayerSource } from './apply.ts';
-import { assembleLayer } from './assemble.ts';
 import type { StagedClassicLayer, StagedLayer } from './staged-layer.ts';
-import { tarSourceOf } from './tar-source.ts';
 import { requireDiffId, type StageOptions } from './stage-options.ts';
 import { PackedStaging } from './packed/stage.ts';
-import type { Layer } from './layerdb.ts';
 import { newOverlayId, type Overlay } from './overlay.ts';
 import { Slots } from './slots.ts';
 
@@ -64,12 +61,6 @@ export class Staging {
         throw nameLayer(spaceError(error, this.#root.layout.root), options);
       }
     });
-  }
-
-  /** Stages a second copy of a layer, from its tar. */
-  async restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
-    const tar = assembleLayer(tarSourceOf(this.#root.layout, layer));
-    return this.stage(tar, { ...options, expectedDiffId: layer.diffId });
   }
 
   async discard(staged: StagedLayer): Promise<void> {

@@ -17,25 +17,26 @@ import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
-import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
+import { assembleLayer, layerTarSize, writeLayer } from './assemble.ts';
 import { REPAIR } from './check-overlay.ts';
 import { dropFlats } from './drop-flats.ts';
 import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
+import { isClassic, LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { findPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
 import { removePacked } from './packed/remove.ts';
+import { isPackedDamaged } from './packed/verify.ts';
 import { OWN_LAYER_LIMITS } from './limits.ts';
 import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
 import type { StageOptions } from './stage-options.ts';
 import type { StagedLayer } from './staged-layer.ts';
 import { Staging } from './staging.ts';
-import { tarSourceOf } from './tar-source.ts';
+import { tarReaderOf, tarSourceOf, type TarReader } from './tar-source.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { Writeback } from './writeback.ts';
 
@@ -72,7 +73,7 @@ export interface ReplaceOptions extends PublishOptions {
 export type GuardLayer = (layer: DamagedLayer) => Promise<AsyncDisposable>;
 
 /** A layer to replace. It has no `cacheId` where its directory is unknown. */
-export type DamagedLayer = Pick<Layer, 'chainId' | 'diffId' | 'parent'> & {
+export type DamagedLayer = Pick<Layer, 'packed' | 'chainId' | 'diffId' | 'parent'> & {
   readonly cacheId?: string | undefined;
 };
 
@@ -105,14 +106,16 @@ export class LayerStore {
    * {@link chain}.
    */
   async find(chainId: ChainID): Promise<Layer | undefined> {
-    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
+    const find = (): Promise<Layer | undefined> => this.#db.find(chainId);
+    // A packed layer that is gone by now may have been extracted after the first look.
+    return (await find()) ?? (await findPacked(this.#root.layout, chainId)) ?? (await find());
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
   async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
     for (const [index, chainId] of chainIds.entries())
-      found[index] ??= await findPacked(this.#root.layout, chainId);
+      found[index] ??= (await findPacked(this.#root.layout, chainId)) ?? (await this.#db.find(chainId));
     return found;
   }
 
@@ -170,7 +173,7 @@ export class LayerStore {
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the changed file.
    */
   tar(layer: Layer): AsyncGenerator<Uint8Array, void, undefined> {
-    return assembleLayer(this.#sourceOf(layer));
+    return this.#readerOf(layer)(assembleLayer);
   }
 
   /**
@@ -178,7 +181,7 @@ export class LayerStore {
    * @throws the errors of {@link tar}; system errors of write(2).
    */
   writeTar(layer: Layer, fd: number): AsyncGenerator<{ readonly length: number }, void, undefined> {
-    return writeLayer(this.#sourceOf(layer), fd);
+    return this.#readerOf(layer)((source) => writeLayer(source, fd));
   }
 
   /**
@@ -187,9 +190,11 @@ export class LayerStore {
    */
   async tarSize(layer: Layer): Promise<number> {
     try {
-      return await layerTarSize(this.#sourceOf(layer));
+      return await layerTarSize(tarSourceOf(this.#root.layout, layer));
     } catch (error) {
       if (!isSystemError(error, 'ENOENT')) throw error;
+      const extracted = layer.packed && (await this.#db.find(layer.chainId));
+      if (extracted) return this.tarSize(extracted);
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
         `layer ${layer.diffId} has no ${layer.packed ? 'layer.tar' : 'tar-split.json.gz, so its tar cannot be rebuilt'}: load its image again`,
@@ -200,11 +205,11 @@ export class LayerStore {
 
   /** Returns {@link tar}, compressed. */
   compressed(layer: Layer, options: CompressOptions): CompressedLayer {
-    return new CompressedLayer(this.#sourceOf(layer), options, this.#root.caps);
+    return new CompressedLayer(this.#readerOf(layer), options, this.#root.caps);
   }
 
-  #sourceOf(layer: Layer): AssembleSource {
-    return tarSourceOf(this.#root.layout, layer);
+  #readerOf(layer: Layer): TarReader {
+    return tarReaderOf(this.#root.layout, this.#db, layer);
   }
 
   /**
@@ -241,7 +246,8 @@ export class LayerStore {
    *   changed.
    */
   restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
-    return this.#staging.restage(layer, options);
+    const tar = 'writeSet' in layer ? assembleLayer(tarSourceOf(this.#root.layout, layer)) : this.tar(layer);
+    return this.#staging.stage(tar, { ...options, expectedDiffId: layer.diffId });
   }
 
   /**
@@ -275,7 +281,7 @@ export class LayerStore {
     try {
       const classic = classicLayers(layers);
       await new Publication(parts, classic, new Map()).run(options.signal);
-      packed.push(...(await publishPacked(this.#root, layers, options.signal)));
+      packed.push(...(await this.#publishPacked(layers, undefined, options.signal)));
       await this.#dropPackedCopies(classic.map(({ chainId }) => chainId));
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
@@ -292,8 +298,7 @@ export class LayerStore {
    * @throws {@link LayerstackError} ERR_ABORTED; system errors.
    */
   async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {
-    // A packed layer is its own tar, which is verified when it is read.
-    if (layer.packed) return false;
+    if (layer.packed) return isPackedDamaged(this.#root.layout, layer, { deep, signal });
     try {
       const compared = await compareLayer(this.#root.layout, layer, {
         contents: deep,
@@ -312,17 +317,25 @@ export class LayerStore {
   }
 
   /**
-   * Puts a staged copy into the place of a damaged layer. The layers below must exist. Layers, images and
-   * containers on it stay. Durable on return. The directory of the damaged layer is removed.
+   * Puts a staged copy into the place of a damaged layer of the same form. The layers below must exist.
+   * Layers, images and containers on it stay. Durable on return. The files of the damaged layer are removed.
+   * The mounts of a packed layer keep the old files until they end.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED of the guard, and the errors of {@link publish};
    *   then the layer is as it was, and the copy is still staged.
    */
   async replace(layer: DamagedLayer, staged: StagedLayer, { guard, signal }: ReplaceOptions): Promise<void> {
     const { chainId, parent, cacheId } = layer;
+    if (staged.packed !== layer.packed)
+      throw new LayerstackError('ERR_INTERNAL', `the copy of layer ${chainId} has another form`);
     const below = parent === undefined ? [] : (await this.chain(parent)).reverse();
     const { layers } = planImages([[...below, staged]]);
     const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
-    await using _lock = await this.#lock(layers, signal, [REPAIR]);
+    await using _lock = await this.#lock(layers, signal, staged.packed ? [] : [REPAIR]);
+    if (staged.packed) {
+      const published = await this.#publishPacked(layers, chainId, signal);
+      await this.#staging.markPublished(published);
+      return;
+    }
     await using _guard = await guard(layer);
     try {
       const replacing = new Map(cacheId === undefined ? [] : [[chainId, cacheId]]);
@@ -405,6 +418,33 @@ export class LayerStore {
     // That work may begin deletions, so they are waited for after it.
     await Promise.all(this.#background);
     await this.#collector.drain();
+  }
+
+  /**
+   * Publishes the staged packed layers of a plan. The caller holds their locks.
+   * @param replaced - a layer whose entry is damaged
+   */
+  async #publishPacked(
+    layers: readonly PlannedLayer[],
+    replaced: ChainID | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StagedLayer[]> {
+    if (!layers.some(({ layer }) => layer.packed)) return [];
+    const present = await this.findAll(layers.map(({ chainId }) => chainId));
+    const known = present.map((layer) => (layer?.chainId === replaced ? undefined : layer));
+    try {
+      return await publishPacked(this.#root, layers, known, signal);
+    } catch (error) {
+      throw spaceError(error, this.#root.layout.root);
+    }
+  }
+
+  /**
+   * Returns whether layerdb has an entry of the layer, complete or not. Packed layers cannot be below such a
+   * layer.
+   */
+  isClassic(chainId: ChainID): boolean {
+    return isClassic(this.#root, chainId);
   }
 
   /** Removes the packed form of layers that are extracted now. A container finds their new form. */

@@ -46,10 +46,12 @@ export class LayerUses {
     imageTops: Iterable<ChainID>,
     parents: Map<ChainID, ChainID | undefined>,
   ): Promise<LayerUses> {
+    // A layer that is extracted meanwhile would be in neither list if the classic one were read first.
+    const packed = await packedIds(layout);
     const classic = (await listEntries(layout, layout.layers))
       .filter(isHex64)
       .map((name) => chainIdOf(digestOfHex(name)));
-    const layers = [...new Set([...classic, ...(await packedIds(layout))])];
+    const layers = [...new Set([...classic, ...packed])];
     const children = new Map<ChainID, number>();
     let read = 0;
     for (const layer of layers) {
@@ -91,17 +93,16 @@ export function readBuildkit(layout: Layout): Promise<Buffer | undefined> {
 
 /** Returns the parent of a layer in either form. */
 export function readParent(layout: Layout, chainId: ChainID): ChainID | undefined {
-  return (
-    readChainId(layout.at(layout.layer(chainId, 'parent'))) ??
-    readChainId(layout.at(layout.packedLayer(chainId, 'parent')))
-  );
+  const classic = (): ChainID | undefined => readChainId(layout.at(layout.layer(chainId, 'parent')));
+  // A packed layer that is gone by now may have been extracted after the first look.
+  return classic() ?? readChainId(layout.at(layout.packedLayer(chainId, 'parent'))) ?? classic();
 }
 
 /**
  * Returns the id in a small file; undefined without one. Synchronous, since there may be ten thousand of
  * them.
  */
-export function readChainId(path: string): ChainID | undefined {
+function readChainId(path: string): ChainID | undefined {
   const text = readText(path)?.trim();
   return text !== undefined && isDigest(text) ? chainIdOf(text) : undefined;
 }

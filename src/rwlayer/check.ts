@@ -4,7 +4,8 @@
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
-import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { checkOverlay, stackOf, writeLower } from '../layer/check-overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { unlessPlanted } from '../system/check-entries.ts';
 import { mountState } from '../system/mounts.ts';
@@ -13,7 +14,8 @@ import { listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, statEntry } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
-import { lowerOf, sealedBelow } from './sealed.ts';
+import { MountPoint } from './mount-point.ts';
+import { sealedBelow } from './sealed.ts';
 
 /** Returns the directories in overlay2 of RW layers and their init layers, usable or not. */
 export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
@@ -54,35 +56,67 @@ export async function* checkRwLayer(
       ...broken(layout.mount(key, 'parent'), `its image's layer ${String(parent)} is missing`),
       advice: 'load or pull its image again',
     };
-  let lowers = below;
-  if (initId !== undefined) {
-    yield* checkOverlay(root, { id: initId, owner: `the init layer of ${owner}`, lowers, hasChildren: true });
-    lowers = await stackOf(root, initId, lowers);
-  }
-  const stack = lowers === undefined ? undefined : await sealedOn(root, layer, lowers);
+  if (initId !== undefined)
+    yield* checkOverlay(root, {
+      ...{ id: initId, owner: `the init layer of ${owner}` },
+      ...{ lowers: below, hasChildren: true },
+    });
+  const stack = await stackOfRwLayer(root, layers, layer);
   if (stack === 'unknown')
     yield broken(layout.overlay(mountId, 'lower'), 'its `lower` is damaged, and may have named snapshots');
-  yield* checkOverlay(root, {
-    ...{ id: mountId, owner, hasChildren: false },
-    lowers: stack === 'unknown' ? undefined : stack,
-  });
+  const lowers = stack === 'unknown' ? undefined : stack;
+  for await (const problem of checkOverlay(root, { id: mountId, owner, lowers, hasChildren: false }))
+    yield problem.code === 'overlay-lower'
+      ? { ...problem, repair: () => repairLower(root, layers, layer) }
+      : problem;
   yield* checkMountPoint(root, layer);
 }
 
 /**
- * Returns the stack below an RW layer: the sealed uppers that its `lower` names, then `lowers`. Nothing else
- * on disk names them. So a damaged `lower` is `unknown` in a store with snapshots: a repair would lose what
- * they have.
+ * Returns the stack below an RW layer: the sealed uppers that its `lower` names, its init layer, and the
+ * layers of its image; undefined when a layer is missing. Only `lower` names the sealed uppers. So a damaged
+ * one is `unknown` in a store with sealed uppers: a repair would lose what they have.
  */
-async function sealedOn(
-  { layout }: Root,
+async function stackOfRwLayer(
+  root: Root,
+  layers: Pick<LayerStore, 'find'>,
   layer: RwLayer,
-  lowers: readonly string[],
-): Promise<readonly string[] | 'unknown'> {
-  const found = lowerOf(layout, layer.mountId);
-  const [init] = lowers;
-  if (init !== undefined && found.includes(init)) return [...sealedBelow(layout, layer), ...lowers];
-  return (await listEntries(layout, layout.snapshots)).length > 0 ? 'unknown' : lowers;
+): Promise<readonly string[] | 'unknown' | undefined> {
+  const { initId, parent } = layer;
+  const below = parent === undefined ? [] : await stackOfLayer(root, layers, parent);
+  const lowers = initId === undefined ? below : await stackOf(root, initId, below);
+  if (lowers === undefined) return undefined;
+  try {
+    return [...sealedBelow(root.layout, layer), ...lowers];
+  } catch (error) {
+    if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
+    return (await hasSealedUppers(root)) ? 'unknown' : lowers;
+  }
+}
+
+/** Records may be lost, but a sealed upper always has an entry whose key is the name of its directory. */
+async function hasSealedUppers({ layout }: Root): Promise<boolean> {
+  const keys = await listEntries(layout, layout.mounts);
+  return keys.some((key) => statEntry(layout.at(layout.overlay(key))) !== undefined);
+}
+
+/**
+ * Writes the `lower` of an RW layer. A snapshot or a rollback may have changed the stack since it was
+ * checked, so it is found again under the lock.
+ */
+async function repairLower(root: Root, layers: Pick<LayerStore, 'find'>, layer: RwLayer): Promise<void> {
+  const { key, owner, mountId } = layer;
+  root.session();
+  await using _lock = await root.locks.acquire('containers', key);
+  if (!hasDirectory(root.layout.at(root.layout.overlay(mountId)))) return;
+  if (await new MountPoint(root, layer).isMounted())
+    throw new LayerstackError('ERR_CONTAINER_MOUNTED', `${owner} is mounted: unmount it first`, { id: key });
+  const stack = await stackOfRwLayer(root, layers, layer);
+  if (stack === 'unknown' || stack === undefined)
+    throw new LayerstackError('ERR_STORE_CORRUPT', `the stack of ${owner} was damaged meanwhile`, {
+      id: key,
+    });
+  await writeLower(root, mountId, stack);
 }
 
 async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): AsyncGenerator<Problem> {

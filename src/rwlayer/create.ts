@@ -5,7 +5,8 @@
 import type { ChainID } from '../core/digest.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import { REPAIR } from '../layer/check-overlay.ts';
-import { isClassic, openChain } from '../layer/packed/chain.ts';
+import { isClassic } from '../layer/layerdb.ts';
+import { openChain } from '../layer/packed/chain.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import { remember } from '../core/remember.ts';

@@ -25,14 +25,18 @@ export function readEntry(
   };
 }
 
-/** Returns the steps that make the entry. As soon as it has its `parent`, the layers below are kept. */
-export function entrySteps(layout: Layout, layer: Omit<RwLayer, 'owner'>): BatchStep[] {
+/**
+ * Returns the steps that make the entry. As soon as it has its `parent`, the layers below are kept.
+ * @param sync - each file is on disk before the next step
+ */
+export function entrySteps(layout: Layout, layer: Omit<RwLayer, 'owner'>, sync = false): BatchStep[] {
   const { key, mountId, initId, parent } = layer;
   const write = (file: MountFile, data: string): BatchStep => ({
     op: 'write',
     path: layout.mount(key, file),
     data,
     mode: 0o644,
+    sync,
   });
   return [
     { op: 'mkdir', path: layout.mount(key), mode: 0o755 },

@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import { parseLowers } from '../layer/overlay.ts';
-import { isClassic, openChain } from '../layer/packed/chain.ts';
+import { isClassic } from '../layer/layerdb.ts';
+import { openChain } from '../layer/packed/chain.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
@@ -38,23 +39,32 @@ export async function openLowers(
   return openDirectories(root, layers, layer);
 }
 
-/** Does {@link openLowers} for a reader of the directories, who needs no flat tree. */
+/**
+ * Does {@link openLowers} for a reader of the directories, who needs no flat tree. dockerd gives short names
+ * of its own to the packed layers that it extracts. Then `lower` has names that lead nowhere, and the layers
+ * say what their names are.
+ */
 export async function openDirectories(root: Root, layers: LayerStore, layer: RwLayer): Promise<Lowers> {
   const names = namedLowers(root, layer);
-  if (layer.parent === undefined || isClassic(root, layer.parent)) return constant(names);
+  const areKnown = (): boolean => names.every((name) => isShortName(root.layout, name));
+  if (layer.parent === undefined || (isClassic(root, layer.parent) && areKnown())) return constant(names);
   const chain = await openChain(root, layers, layer.parent);
   // The init layer is above the layers of the image.
   const own = names.slice(0, Math.max(0, names.length - chain.names.length));
   const { directories } = chain;
   return {
     list: [...own, ...directories],
-    packed: true,
+    packed: chain.packed,
     [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
   };
 }
 
 function constant(list: readonly string[]): Lowers {
   return { list, packed: false, [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+function isShortName(layout: Layout, name: string): boolean {
+  return readLink(layout.at(`${layout.overlay2}/${name}`)) !== undefined;
 }
 
 /** Reads `lower`. */

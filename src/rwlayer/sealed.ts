@@ -28,12 +28,47 @@ export function shortNameOf(layout: Layout, id: string): string | undefined {
 /**
  * Returns the short names of the sealed uppers below an RW layer, topmost first. An RW layer without an init
  * layer has none: only layerstack makes snapshots, and its RW layers have one.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when damage hides which lowers are sealed uppers.
  */
-export function sealedBelow(layout: Layout, { mountId, initId }: RwLayer): readonly string[] {
-  const init = initId === undefined ? undefined : shortNameOf(layout, initId);
+export function sealedBelow(layout: Layout, layer: RwLayer): readonly string[] {
+  const { mountId, initId } = layer;
   const lowers = lowerOf(layout, mountId);
+  if (initId === undefined) {
+    if (lowers.some((name) => isSealed(layout, name))) throw unknownStack(layout, layer);
+    return [];
+  }
+  const init = shortNameOf(layout, initId);
   const at = init === undefined ? -1 : lowers.indexOf(init);
-  return at < 0 ? [] : lowers.slice(0, at).filter((name) => SHORT_NAME.test(name));
+  const sealed = lowers.slice(0, Math.max(0, at));
+  if (at < 0 || !sealed.every(isShortName)) throw unknownStack(layout, layer);
+  return sealed;
+}
+
+/** Returns whether a lower has the form of a short name. */
+export function isShortName(lower: string): boolean {
+  return SHORT_NAME.test(lower);
+}
+
+/** A sealed upper is a directory whose name is also the key of an entry. */
+function isSealed(layout: Layout, lower: string): boolean {
+  const id = targetOf(layout, lower);
+  return id !== undefined && statEntry(layout.at(layout.mount(id))) !== undefined;
+}
+
+function unknownStack(layout: Layout, { key, owner, mountId }: RwLayer): LayerstackError {
+  const path = layout.at(layout.overlay(mountId, 'lower'));
+  return new LayerstackError(
+    'ERR_STORE_CORRUPT',
+    `${owner} may be above snapshots, but ${path} or the name of its init layer is damaged: ` +
+      '`layerstack fsck` says what can be repaired',
+    { id: key, path },
+  );
+}
+
+/** Returns the overlay2 directory that a lower leads to; undefined when it leads nowhere. */
+export function targetOf(layout: Layout, lower: string): string | undefined {
+  if (!isShortName(lower)) return undefined;
+  return TARGET.exec(readLink(layout.at(`${layout.overlay2}/${lower}`)) ?? '')?.[1];
 }
 
 /**
@@ -41,9 +76,9 @@ export function sealedBelow(layout: Layout, { mountId, initId }: RwLayer): reado
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it leads nowhere.
  */
 export function overlayOf(layout: Layout, shortName: string): string {
-  const path = layout.at(`${layout.overlay2}/${shortName}`);
-  const id = TARGET.exec(readLink(path) ?? '')?.[1];
+  const id = targetOf(layout, shortName);
   if (id !== undefined) return id;
+  const path = layout.at(`${layout.overlay2}/${shortName}`);
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
     `the short name of a snapshot, ${path}, leads nowhere: \`layerstack fsck --repair\` creates it again`,
@@ -67,7 +102,8 @@ export interface Uppers {
 
 /**
  * Returns the uppers of an RW layer, topmost first.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when a short name leads nowhere.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when a short name leads nowhere; the errors of
+ *   {@link sealedBelow}.
  */
 export function uppersOf(layout: Layout, layer: RwLayer): Uppers {
   const { key, owner, mountId } = layer;
@@ -89,15 +125,15 @@ export function uppersOf(layout: Layout, layer: RwLayer): Uppers {
 }
 
 /**
- * Returns the steps that replace the `lower` of an overlay2 directory by one rename. A temporary file of a
- * writer that died is removed first.
+ * Returns the steps that replace the `lower` of an overlay2 directory by one rename, after which a power cut
+ * leaves the old one or the new one. A temporary file of a writer that died is removed first.
  */
 export function replaceLowerSteps(layout: Layout, id: string, lowers: readonly string[]) {
   const path = layout.overlay(id, 'lower');
   const temporary = '.tmp-lower';
   return [
     { op: 'unlink', path: `${layout.overlay(id)}/${temporary}`, missing: true },
-    { op: 'replace', path, data: lowers.join(':'), mode: 0o644, temporary, sync: false },
+    { op: 'replace', path, data: lowers.join(':'), mode: 0o644, temporary },
   ] as const;
 }
 

@@ -3,9 +3,10 @@
  * mounted; and no entry remains without a record. A repair never touches the content of a snapshot.
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
 import { checkOverlay } from '../layer/check-overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
 import { readEntry } from '../rwlayer/entry.ts';
 import { lowerOf, overlayOf } from '../rwlayer/sealed.ts';
 import type { Layout } from '../system/layout.ts';
@@ -18,6 +19,7 @@ import type { Snapshot } from './snapshot.ts';
 
 export async function* checkSnapshots(
   root: Root,
+  layers: LayerChains,
   { signal }: { readonly signal?: AbortSignal | undefined },
 ): AsyncGenerator<Problem> {
   const { layout } = root;
@@ -25,7 +27,7 @@ export async function* checkSnapshots(
     throwIfAborted(signal);
     try {
       const record = await readRecord(layout, id);
-      if (record) yield* checkSnapshot(root, record.snapshot);
+      if (record) yield* checkSnapshot(root, layers, record.snapshot);
     } catch (error) {
       if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
       yield {
@@ -36,7 +38,7 @@ export async function* checkSnapshots(
   }
 }
 
-async function* checkSnapshot(root: Root, snapshot: Snapshot): AsyncGenerator<Problem> {
+async function* checkSnapshot(root: Root, layers: LayerChains, snapshot: Snapshot): AsyncGenerator<Problem> {
   const { layout } = root;
   const { id } = snapshot;
   const title = titleOf(snapshot);
@@ -45,12 +47,32 @@ async function* checkSnapshot(root: Root, snapshot: Snapshot): AsyncGenerator<Pr
     if (isThere()) yield broken(layout.overlay(id, 'diff'), `${title}: its files are missing`);
     return;
   }
-  if (readEntry(layout, id)?.mountId !== id && isThere())
+  const entry = readEntry(layout, id);
+  if (entry?.mountId !== id && isThere())
     yield broken(layout.mount(id), `${title} has no entry that keeps the layers of its image`);
-  const lost = lowerOf(layout, id).find((name) => !leadsToDirectory(layout, name));
+  const lost = await lostLower(layout, layers, id, entry);
   if (lost !== undefined) yield broken(layout.overlay(id, 'lower'), `${title}: ${lost} below it is missing`);
   const hasChildren = (await childrenOf(layout, id)).length > 0;
   yield* checkOverlay(root, { id, owner: title, lowers: undefined, hasChildren });
+}
+
+type LayerChains = Pick<LayerStore, 'chain'>;
+
+/**
+ * Returns a name in `lower` whose directory is missing. The names of packed layers lead nowhere: they are not
+ * looked at where the chain of the image is complete, which a mount takes its layers from.
+ */
+async function lostLower(
+  layout: Layout,
+  layers: LayerChains,
+  id: string,
+  entry: ReturnType<typeof readEntry>,
+): Promise<string | undefined> {
+  const lowers = lowerOf(layout, id);
+  const parent = entry?.parent;
+  const chain = parent === undefined ? [] : await undefinedIf(layers.chain(parent), 'ERR_LAYER_NOT_FOUND');
+  const looked = lowers.slice(0, Math.max(0, lowers.length - (chain?.length ?? 0)));
+  return looked.find((name) => !leadsToDirectory(layout, name));
 }
 
 function leadsToDirectory(layout: Layout, shortName: string): boolean {

@@ -10,14 +10,19 @@ export class Deletions {
     this.#root = root;
   }
 
-  /** Deletes the trees, then removes the markers. A failure is logged, and leaves both to the next writer. */
+  /**
+   * Deletes the trees, then removes the markers. The renames that put the trees away are on disk before. A
+   * failure is logged, and leaves both to the next writer.
+   */
   later(markers: readonly Marker[], trees: readonly string[]): void {
     const running = (async () => {
       try {
-        await this.#root.session().unmark(
-          markers,
-          trees.map((path) => ({ op: 'removeTree', path })),
-        );
+        await this.#root
+          .session()
+          .unmark(markers, [
+            { op: 'fsync', path: this.#root.layout.overlay2 },
+            ...trees.map((path) => ({ op: 'removeTree', path }) as const),
+          ]);
       } catch (error) {
         this.#root.log.warn('files that were put away are left to the next writer', { error: String(error) });
       }

@@ -2,7 +2,7 @@
 import { LayerstackError } from '../core/errors.ts';
 import type { Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
-import { lowerOf, shortNameOf } from '../rwlayer/sealed.ts';
+import { isShortName, lowerOf, shortNameOf } from '../rwlayer/sealed.ts';
 import type { Root } from '../system/root.ts';
 import { readRecord } from './record.ts';
 import { titleOf } from './remove.ts';
@@ -76,16 +76,28 @@ export async function forkSnapshot(
 
 /**
  * Returns the sealed uppers of a snapshot, its own first.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a snapshot without a short name.
+ * @param base - the number of layers of its image
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a snapshot without a short name or with a damaged
+ *   stack.
  */
 export function sealedOf({ layout }: Root, snapshot: Snapshot, base: number): string[] {
-  const name = shortNameOf(layout, snapshot.id);
-  const lowers = lowerOf(layout, snapshot.id);
-  if (name !== undefined) return [name, ...lowers.slice(0, Math.max(0, lowers.length - base))];
+  const { id, depth } = snapshot;
+  const name = shortNameOf(layout, id);
+  if (name === undefined)
+    throw new LayerstackError(
+      'ERR_STORE_CORRUPT',
+      `${titleOf(snapshot)} has no valid short name: \`layerstack fsck --repair\` writes a new one`,
+      { id, path: layout.at(layout.overlay(id, 'link')) },
+    );
+  const lowers = lowerOf(layout, id);
+  const sealed = [name, ...lowers.slice(0, Math.max(0, lowers.length - base))];
+  if (sealed.length === depth && lowers.length === depth - 1 + base && sealed.every(isShortName))
+    return sealed;
+  const path = layout.at(layout.overlay(id, 'lower'));
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `${titleOf(snapshot)} has no valid short name: \`layerstack fsck --repair\` writes a new one`,
-    { id: snapshot.id, path: layout.at(layout.overlay(snapshot.id, 'link')) },
+    `${path} is damaged: ${titleOf(snapshot)} has ${depth - 1} sealed uppers and ${base} layers below it`,
+    { id, path },
   );
 }
 

@@ -4,7 +4,7 @@
  * temporary name, and renamed when the snapshot is made.
  */
 import { chainIdOf, imageIdOf, isDigest, isHex64, type Digest } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import type { ContainerDocuments } from '../container/fork.ts';
 import { MAX_DOCUMENT_BYTES } from '../container/record.ts';
@@ -81,9 +81,14 @@ export async function recordIds(layout: Layout): Promise<string[]> {
 }
 
 async function readFile(layout: Layout, path: string, id: string): Promise<SnapshotRecord | undefined> {
-  const bytes = await readStoreFile(layout.at(path), MAX_BYTES);
-  if (bytes === undefined) return undefined;
   const what = `the record of snapshot ${id.slice(0, 12)}`;
+  const bytes = await readStoreFile(layout.at(path), MAX_BYTES).catch((error: unknown) => {
+    if (!isSystemError(error, 'EISDIR')) throw error;
+    throw new LayerstackError('ERR_STORE_CORRUPT', `${what}, ${layout.at(path)}, is a directory`, {
+      ...{ id, path: layout.at(path), cause: error },
+    });
+  });
+  if (bytes === undefined) return undefined;
   const found = json.decodeJson(decoder, bytes, { what, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES });
   if (found.version !== VERSION || found.id !== id)
     throw new LayerstackError(

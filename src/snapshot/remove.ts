@@ -5,14 +5,15 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
 import type { Deletions } from './deletions.ts';
-import { childrenOf } from './children.ts';
+import { childrenOf, requireShortName } from './children.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /**
  * Removes a snapshot. On return it no longer exists for any process, even after a crash. Its files are
  * deleted in the background. Does nothing for a removed snapshot.
  * @returns whether the snapshot existed
- * @throws {@link LayerstackError} ERR_SNAPSHOT_IN_USE when a child needs it.
+ * @throws {@link LayerstackError} ERR_SNAPSHOT_IN_USE when a child needs it, ERR_STORE_CORRUPT when damage
+ *   hides whether one does.
  */
 export async function removeSnapshot(
   root: Root,
@@ -25,6 +26,7 @@ export async function removeSnapshot(
   const { id } = snapshot;
   await using _lock = await root.locks.acquire('containers', id, { signal });
   if (statEntry(layout.at(layout.snapshot(id))) === undefined) return false;
+  requireShortName(layout, id, titleOf(snapshot));
   const [child, ...others] = await childrenOf(layout, id);
   if (child !== undefined) throw inUse(snapshot, child.key, others.length);
   const removal = removalOf(layout, {

@@ -1,11 +1,13 @@
 /**
  * Puts a container back to a snapshot: prepares a directory with a fresh upper on top of the snapshot, and
  * exchanges it with the container's by one rename. The container keeps its id, its name and its path. A kill
- * leaves the old root file system or the new one; the marker names the directory that is not in use.
+ * or a power cut leaves the old root file system or the new one: the files of the new directory are on disk
+ * before the exchange, and the exchange is on disk before the old files are deleted. The marker names the
+ * directory that is not in use.
  */
 import { newOverlayId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { lowerOf, shortNameOf } from '../rwlayer/sealed.ts';
+import { shortNameOf } from '../rwlayer/sealed.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { BatchStep } from '../system/native.ts';
 import { removeOverlay } from '../system/removal.ts';
@@ -15,7 +17,7 @@ import { spaceError } from '../system/space.ts';
 
 /**
  * Puts the RW layer of a container on top of sealed uppers. It is not mounted, and the caller holds its lock.
- * @param sealed - the short names of the sealed uppers, topmost first
+ * @param stack - the short names of the sealed uppers, and those of the image's layers, topmost first
  * @returns the directory in `overlay2` with the container's old files, and its marker; the caller removes
  *   both
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a container without a short name, ERR_NO_SPACE;
@@ -24,7 +26,7 @@ import { spaceError } from '../system/space.ts';
 export async function putOnTop(
   root: Root,
   layer: RwLayer,
-  sealed: readonly string[],
+  { sealed, base }: { readonly sealed: readonly string[]; readonly base: readonly string[] },
 ): Promise<{ readonly away: string; readonly markers: readonly Marker[] }> {
   const { layout } = root;
   const session = root.session();
@@ -33,7 +35,6 @@ export async function putOnTop(
   const markers: Marker[] = [`overlay2.${away}`];
   const link = shortNameOf(layout, mountId)?.slice('l/'.length);
   const init = layer.initId === undefined ? undefined : shortNameOf(layout, layer.initId);
-  const old = lowerOf(layout, mountId);
   const [top] = sealed;
   if (link === undefined || init === undefined || top === undefined)
     throw new LayerstackError(
@@ -43,13 +44,16 @@ export async function putOnTop(
         id: key,
       },
     );
-  const lowers = [...sealed, ...old.slice(Math.max(0, old.indexOf(init)))];
+  const lowers = [...sealed, init, ...base];
   const steps: BatchStep[] = [
     { op: 'mkdir', path: layout.overlay(away), mode: 0o710 },
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: top, to: `${away}/diff` },
-    { op: 'write', path: layout.overlay(away, 'link'), data: link, mode: 0o644 },
+    { op: 'write', path: layout.overlay(away, 'link'), data: link, mode: 0o644, sync: true },
     { op: 'mkdir', path: layout.overlay(away, 'work'), mode: 0o700 },
-    { op: 'write', path: layout.overlay(away, 'lower'), data: lowers.join(':'), mode: 0o644 },
+    {
+      ...{ op: 'write', path: layout.overlay(away, 'lower'), data: lowers.join(':'), mode: 0o644 },
+      sync: true,
+    },
     {
       op: 'exchange',
       from: layout.overlay(away),

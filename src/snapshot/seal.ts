@@ -45,11 +45,12 @@ export interface Sealing {
 }
 
 /**
- * Reads the stack of a container.
+ * Requires that a container can be put on top of one more sealed upper.
+ * @param below - the number of lowers that it would have without this upper
  * @throws {@link LayerstackError} ERR_STORE_UNSUPPORTED where the kernel cannot mount a snapshot,
  *   ERR_UNSUPPORTED for a container without an init layer, ERR_LAYER_DEPTH when the stack is full.
  */
-export function stackToSeal({ layout, caps }: Root, layer: RwLayer): SealedStack {
+export function checkStack({ caps }: Root, layer: RwLayer, below: number): void {
   if (caps.mountMethod === 'flat') throw refuseFlat(layer);
   if (layer.initId === undefined)
     throw new LayerstackError(
@@ -57,14 +58,23 @@ export function stackToSeal({ layout, caps }: Root, layer: RwLayer): SealedStack
       `${layer.owner} has no init layer, so it cannot be sealed: commit it, and make a container of the image`,
       { id: layer.key },
     );
-  const lowers = lowerOf(layout, layer.mountId);
-  if (lowers.length >= MAX_LOWERS)
+  if (below >= MAX_LOWERS)
     throw new LayerstackError(
       'ERR_LAYER_DEPTH',
-      `${layer.owner} has ${lowers.length} layers below it, and ${MAX_LOWERS} can be mounted: ` +
+      `${layer.owner} has ${below} layers below it, and ${MAX_LOWERS} can be mounted: ` +
         'commit it, and make a container of the image',
       { id: layer.key, limit: MAX_LOWERS },
     );
+}
+
+/**
+ * Reads the stack of a container that is about to be sealed.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a damaged stack; the errors of {@link checkStack}.
+ */
+export function stackToSeal(root: Root, layer: RwLayer): SealedStack {
+  const { layout } = root;
+  const lowers = lowerOf(layout, layer.mountId);
+  checkStack(root, layer, lowers.length);
   const sealed = sealedBelow(layout, layer);
   const [top] = sealed;
   return { sealed, lowers, parent: top === undefined ? undefined : overlayOf(layout, top) };
@@ -103,7 +113,11 @@ export async function seal(root: Root, layer: RwLayer, { record, stack, durable 
   }
 }
 
-/** Returns the steps that make all parts of the snapshot, with an empty directory in the upper's place. */
+/**
+ * Returns the steps that make all parts of the snapshot, with an empty directory in the upper's place. Each
+ * file is on disk before the upper is exchanged: after a power cut, the container must not name an upper
+ * whose names are lost.
+ */
 function prepareSteps(
   { layout }: Root,
   { mountId, initId }: RwLayer,
@@ -114,7 +128,10 @@ function prepareSteps(
   const link = newLinkId();
   const init = initId === undefined ? undefined : shortNameOf(layout, initId);
   const below = lowers.filter((name) => name !== init);
-  const write = (path: string, data: string, mode: number): BatchStep => ({ op: 'write', path, data, mode });
+  const write = (path: string, data: string, mode: number): BatchStep => ({
+    ...{ op: 'write', path, data, mode },
+    sync: true,
+  });
   return [
     { op: 'mkdir', path: layout.snapshots, mode: 0o700, exist: true },
     write(layout.stagedSnapshot(id), recordText(record), 0o600),
@@ -123,8 +140,8 @@ function prepareSteps(
     write(layout.overlay(id, 'link'), link, 0o644),
     { op: 'symlink', path: layout.link(link), target: `../${id}/diff` },
     ...(below.length === 0 ? [] : [write(layout.overlay(id, 'lower'), below.join(':'), 0o644)]),
-    write(layout.overlay(id, 'committed'), '', 0o600),
-    ...entrySteps(layout, { key: id, mountId: id, initId: undefined, parent }),
+    { op: 'write', path: layout.overlay(id, 'committed'), data: '', mode: 0o600 },
+    ...entrySteps(layout, { key: id, mountId: id, initId: undefined, parent }, true),
     ...replaceLowerSteps(layout, mountId, [`l/${link}`, ...lowers]),
   ];
 }

@@ -14,7 +14,7 @@ import { checkForkOptions, forkSnapshot, removed, sealedOf, type ForkOptions } f
 import { readRecord, recordIds } from './record.ts';
 import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
-import { seal, stackToSeal } from './seal.ts';
+import { checkStack, seal, stackToSeal } from './seal.ts';
 import { settleAll } from './settle.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
 
@@ -121,7 +121,9 @@ export class SnapshotStore {
     const { rwLayers } = this.#containers;
     const own = await rwLayers.contentSize({ mountId: id });
     let shared = 0;
-    for (let below = parent; below !== undefined;) {
+    const seen = new Set([id]); // a damaged record may name itself or a snapshot above it
+    for (let below = parent; below !== undefined && !seen.has(below);) {
+      seen.add(below);
       shared += await rwLayers.contentSize({ mountId: below });
       below = (await readRecord(this.#root.layout, below))?.snapshot.parent;
     }
@@ -164,8 +166,7 @@ export class SnapshotStore {
     const { locks, layout } = this.#root;
     this.#root.session();
     await using base = await this.#containers.rwLayers.base(snapshot.layer, signal);
-    await using _own = await locks.acquire('containers', container.id, { signal });
-    await using _snapshot = await locks.acquire('containers', snapshot.id, { shared: true, signal });
+    await using _locks = await locks.acquireAll('containers', [container.id, snapshot.id], { signal });
     if (!(await readRecord(layout, snapshot.id))) throw removed(snapshot);
     const current = await this.#idle(container);
     if (current.parent !== snapshot.layer)
@@ -175,13 +176,10 @@ export class SnapshotStore {
         { id: snapshot.id },
       );
     const layer = rwLayerOf(current);
-    stackToSeal(this.#root, layer);
+    const sealed = sealedOf(this.#root, snapshot, base.lowers.length);
+    checkStack(this.#root, layer, sealed.length + base.lowers.length);
     const kept = keep ? await this.#seal(current, {}) : undefined;
-    const { away, markers } = await putOnTop(
-      this.#root,
-      layer,
-      sealedOf(this.#root, snapshot, base.lowers.length),
-    );
+    const { away, markers } = await putOnTop(this.#root, layer, { sealed, base: base.lowers });
     this.#deletions.later(markers, [layout.overlay(away)]);
     return kept;
   }

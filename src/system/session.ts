@@ -107,8 +107,9 @@ export class Session {
   }
 
   /**
-   * Lets the next writer remove all entries whose absolute path begins with `path`, if this process dies
-   * before the result is disposed.
+   * Lets the next writer remove all entries whose path begins with `path`, if this process dies before the
+   * result is disposed. A path in the store is relative to the root, so that it stays right when the root is
+   * moved, and a copy of the root does not name files of the original.
    */
   async temporary(path: string): Promise<AsyncDisposable> {
     const marker: Marker = `temporary.${token()}`;

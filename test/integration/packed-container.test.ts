@@ -275,6 +275,84 @@ describe('bundle', () => {
   });
 });
 
+describe('commit', () => {
+  const commits = { changes: ['ENV A=b'], message: 'changed', sourceDateEpoch: 1_700_000_000 };
+
+  /** Changes a root file system in each way. */
+  function change(path: string): void {
+    writeFileSync(join(path, 'srv/new'), 'new');
+    rmSync(join(path, 'srv/one'));
+    chmodSync(join(path, 'srv/old'), 0o600);
+  }
+
+  it('makes the image that a commit of a container makes, but for the container, and names only this one', async () => {
+    const mount = await store.archives.mount(archive);
+    change(mount.path);
+    const id = await store.archives.commit(archive, { ...commits, reference: 'made:2' });
+    expect((await store.images.list({ all: true })).flatMap(({ RepoTags }) => RepoTags ?? [])).toEqual([
+      'made:2',
+    ]);
+    await store.archives.unmount(archive);
+
+    await store.images.load(archive);
+    await using container = await store.containers.create(NAME);
+    await using rootfs = await store.containers.mount(container);
+    change(rootfs.path);
+    const other = await store.containers.commit(container, { ...commits, reference: 'other:2' });
+    const [made, expected] = await Promise.all([store.images.inspect(id), store.images.inspect(other)]);
+    expect(made.RootFS.Layers?.slice(0, -1)).toEqual(expected.RootFS.Layers?.slice(0, -1));
+    expect(made.Config?.Env).toEqual(expected.Config?.Env);
+    expect(made.Config?.Cmd).toEqual(expected.Config?.Cmd);
+    expect((await store.images.history(id)).map(({ Comment }) => Comment)).toEqual(
+      (await store.images.history(other)).map(({ Comment }) => Comment),
+    );
+    await using copy = await store.containers.create('made:2');
+    await using changed = await store.containers.mount(copy);
+    expect(existsSync(join(changed.path, 'srv/one'))).toBe(false);
+    expect(readFileSync(join(changed.path, 'srv/new'), 'utf8')).toBe('new');
+    expect(readFileSync(join(changed.path, 'srv/two'), 'utf8')).toBe('shared');
+  });
+
+  it('of a read-only mount adds no layer', async () => {
+    await store.archives.mount(archive, { readOnly: true });
+    const id = await store.archives.commit(archive, commits);
+    expect((await store.images.inspect(id)).RootFS.Layers).toEqual(RICH.layers.map(({ diffId }) => diffId));
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('of one that is not mounted, or has changed since, says so and adds nothing', async () => {
+    expect((await rejection(store.archives.commit(archive))).code).toBe('ERR_ARCHIVE_NOT_MOUNTED');
+    await store.archives.mount(archive);
+    appendFileSync(archive, 'x');
+    expect((await rejection(store.archives.commit(archive))).code).toBe('ERR_ARCHIVE_CHANGED');
+    expect(await store.images.list({ all: true })).toEqual([]);
+    await store.archives.unmount(archive);
+    await expectNothing();
+  });
+
+  it('verifies what was mounted unverified, and adds nothing where a digest does not fit', async () => {
+    const [base, top] = RICH.layers;
+    const wrong = { ...RICH, layers: [{ ...base, tar: top?.tar }, top] } as typeof RICH;
+    const damaged = writeArchive(join(scratch, 'damaged.tar'), dockerArchive([wrong]));
+    await store.archives.mount(damaged, { verify: false });
+    expect((await rejection(store.archives.commit(damaged))).code).toBe('ERR_DIGEST_MISMATCH');
+    expect(await store.images.list({ all: true })).toEqual([]);
+    await store.archives.unmount(damaged);
+    await expectNothing();
+  });
+
+  it('is a verb', async () => {
+    const cli = new LayerstackCli(store.root);
+    const path = await cli.run('mount', archive);
+    writeFileSync(join(path, 'srv/new'), 'new');
+    expect(await cli.run('commit', archive, 'made:3')).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(await cli.run('images', '--format', '{{.Repository}}:{{.Tag}}')).toBe('made:3');
+    await cli.run('unmount', archive);
+    await expectNothing();
+  });
+});
+
 describe('diff', () => {
   it('of an archive that this process has open, without a store', async () => {
     const root = await openArchive(archive, { directory: scratch });

@@ -329,6 +329,16 @@ describe('the form', () => {
     await expect(store.images.load(archive)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   });
 
+  it('is refused, without being read whole, in settings of terabytes', async () => {
+    const settings = join(root, 'layerstack/settings.json');
+    writeFileSync(settings, '{"form":"packed"}');
+    truncateSync(settings, 8 * 1024 ** 4);
+    await expect(store.images.load(archive)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      path: settings,
+    });
+  });
+
   it('is packed for an import', async () => {
     await store.images.import(firstLayer(), { reference: 'imported:1', form: 'packed' });
     expect(await store.images.list()).toMatchObject([{ RepoTags: ['imported:1'], Form: 'packed' }]);

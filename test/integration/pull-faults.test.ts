@@ -233,7 +233,7 @@ describe('bad input', () => {
     );
     const error = await errorOf(repository);
     expect(error).toMatchObject({ code: 'ERR_MANIFEST_INVALID' });
-    expect(error.message).toMatch(/schema 1 .* push it again/);
+    expect(error.message).toMatch(/schema 1 .* push the image again/);
   });
 
   it('foreign layers', async () => {

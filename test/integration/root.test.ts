@@ -50,6 +50,7 @@ describe('opening for writing', () => {
       'layerstack/mounts': 'd 0700 0',
       'layerstack/names': 'd 0700 0',
       'layerstack/sessions': 'd 0700 0',
+      'layerstack/snapshots': 'd 0700 0',
       'layerstack/unused': 'd 0700 0',
       'layerstack/events': 'd 0700 0',
       overlay2: 'd 0710 0',

@@ -7,7 +7,6 @@ import { isSystemError } from '../../core/errors.ts';
 import type { Root } from '../../system/root.ts';
 import { Overlay } from '../overlay.ts';
 import type { LayerStore } from '../store.ts';
-import { statEntry } from '../../system/store-files.ts';
 import type { PackedLayer } from './entry.ts';
 import { mountPacked } from './mount.ts';
 
@@ -19,15 +18,12 @@ export interface OpenChain extends AsyncDisposable {
    * are there until this is disposed; an overlay that has them keeps them.
    */
   readonly directories: readonly string[];
+  /** Some of the layers are packed. */
+  readonly packed: boolean;
 }
 
 /** Another process may extract or pack the image meanwhile. Several times in a row are not a coincidence. */
 const TRIES = 5;
-
-/** Returns whether the layer is in Docker's form, and so all layers below it. */
-export function isClassic({ layout }: Pick<Root, 'layout'>, chainId: ChainID): boolean {
-  return statEntry(layout.at(layout.layer(chainId))) !== undefined;
-}
 
 /**
  * Opens the chain below which `top` is the topmost layer.
@@ -58,6 +54,7 @@ async function open(root: Root, layers: Pick<LayerStore, 'chain'>, top: ChainID)
   return {
     names: [...packed.map(({ link }) => `l/${link}`), ...below],
     directories: [...mounted.lowers, ...below],
+    packed: packed.length > 0,
     [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose](),
   };
 }

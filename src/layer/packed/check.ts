@@ -5,23 +5,21 @@
 import { throwIfAborted } from '../../core/abort.ts';
 import { constants } from 'node:fs';
 import { hexOf, type ChainID } from '../../core/digest.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { isSystemError } from '../../core/errors.ts';
 import type { Problem } from '../../core/store-finding.ts';
 import type { Root } from '../../system/root.ts';
-import { openStoreFile, readText, statEntry } from '../../system/store-files.ts';
-import { assembleLayer } from '../assemble.ts';
-import { tarSourceOf } from '../tar-source.ts';
+import { openStoreFile, statEntry } from '../../system/store-files.ts';
 import { findPacked, packedIds, type PackedLayer } from './entry.ts';
 import { writeAnew } from './open-index.ts';
 import { removePacked } from './remove.ts';
-import { versionsOf } from './versions.ts';
+import { damageOf, hasOwnFiles } from './verify.ts';
 
 export interface PackedCheckOptions {
   readonly deep: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-const RELOAD = 'remove the images that have it, and load or pull them again';
+const RELOAD = 'load or pull the images that have it again';
 
 export async function* checkPacked(
   root: Root,
@@ -36,9 +34,14 @@ export async function* checkPacked(
       if (statEntry(layout.at(layout.packedLayer(chainId))) !== undefined) yield incomplete(root, chainId);
       continue;
     }
-    if (layer.parent !== undefined && !isPresent(root, layer.parent)) yield withoutParent(root, layer);
-    if (deep) yield* checkTar(root, layer, signal);
-    if (!(await hasOwnIndex(root, layer))) yield otherIndex(root, layer);
+    try {
+      if (layer.parent !== undefined && !isPresent(root, layer.parent)) yield withoutParent(root, layer);
+      if (deep) yield* checkTar(root, layer, signal);
+      if (!(await hasOwnFiles(layout, layer))) yield otherIndex(root, layer);
+    } catch (error) {
+      // Another process extracts or removes the layer.
+      if (!isSystemError(error, 'ENOENT') || (await findPacked(layout, chainId)) !== undefined) throw error;
+    }
   }
 }
 
@@ -78,30 +81,15 @@ async function* checkTar(
   layer: PackedLayer,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Problem> {
-  try {
-    for await (const chunk of assembleLayer(tarSourceOf(root.layout, layer))) {
-      throwIfAborted(signal);
-      void chunk;
-    }
-  } catch (error) {
-    if (!LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;
-    yield {
-      code: 'layer-damaged',
-      severity: 'error',
-      path: root.layout.packedLayer(layer.chainId, 'layer.tar'),
-      message: error.message,
-      advice: `its tar was changed or damaged: ${RELOAD} (layer ${hexOf(layer.chainId).slice(0, 12)})`,
-    };
-  }
-}
-
-async function hasOwnIndex({ layout }: Root, { chainId }: PackedLayer): Promise<boolean> {
-  const path = (name: 'layer.tar' | 'index.erofs' | 'versions'): string =>
-    layout.at(layout.packedLayer(chainId, name));
-  if (statEntry(path('index.erofs')) === undefined) return false;
-  await using tar = await openStoreFile(path('layer.tar'), constants.O_RDONLY);
-  await using index = await openStoreFile(path('index.erofs'), constants.O_RDONLY);
-  return (await versionsOf(tar, index)) === readText(path('versions'));
+  const damage = await damageOf(root.layout, layer, signal);
+  if (damage === undefined) return;
+  yield {
+    code: 'layer-damaged',
+    severity: 'error',
+    path: root.layout.packedLayer(layer.chainId, 'layer.tar'),
+    message: damage.message,
+    advice: `its tar was changed or damaged: ${RELOAD} (layer ${hexOf(layer.chainId).slice(0, 12)})`,
+  };
 }
 
 function otherIndex(root: Root, layer: PackedLayer): Problem {

@@ -6,6 +6,7 @@
  */
 import { chainIdOf, diffIdOf, digestOfHex, isDigest, isHex64 } from '../../core/digest.ts';
 import type { ChainID, DiffID } from '../../core/digest.ts';
+import { isSystemError } from '../../core/errors.ts';
 import type { Layout } from '../../system/layout.ts';
 import { listEntries } from '../../system/removal.ts';
 import { readText, readTexts, statEntry } from '../../system/store-files.ts';
@@ -29,10 +30,8 @@ const LINK = /^[A-Z2-7]{26}$/;
 /** Returns the packed layer; undefined where it is missing or incomplete. */
 export async function findPacked(layout: Layout, chainId: ChainID): Promise<PackedLayer | undefined> {
   if (!hasPacked(layout, chainId)) return undefined;
-  const files = ['diff', 'size', 'parent', 'link'] as const;
-  const texts = await readTexts(files.map((name) => layout.at(layout.packedLayer(chainId, name))));
-  const [diffId, size, parent, link] = texts.map((text) => text?.trim());
-  if (diffId === undefined || !isDigest(diffId) || link === undefined || !LINK.test(link)) return undefined;
+  const [diffId, size, parent, link] = (await textsOf(layout, chainId)).map((text) => text?.trim());
+  if (diffId === undefined || !isDigest(diffId) || link === undefined || !isLink(link)) return undefined;
   const below = parent === undefined ? undefined : chainIdText(parent);
   const bytes = parseSize(size);
   if (bytes === undefined || chainIdOn(below, diffIdOf(diffId)) !== chainId) return undefined;
@@ -44,6 +43,22 @@ export async function findPacked(layout: Layout, chainId: ChainID): Promise<Pack
     link,
     size: bytes,
   };
+}
+
+/** Returns the content of the entry's small files. An entry with a directory in place of one has none. */
+async function textsOf(layout: Layout, chainId: ChainID): Promise<(string | undefined)[]> {
+  const files = ['diff', 'size', 'parent', 'link'] as const;
+  try {
+    return await readTexts(files.map((name) => layout.at(layout.packedLayer(chainId, name))));
+  } catch (error) {
+    if (isSystemError(error, 'ENOTDIR', 'EISDIR')) return [];
+    throw error;
+  }
+}
+
+/** Returns whether the text is a short name of a layer. */
+export function isLink(text: string): boolean {
+  return LINK.test(text);
 }
 
 /** Returns whether the store has the layer packed. */

@@ -65,7 +65,7 @@ export async function writeAnew(root: Root, layer: PackedLayer, tar: FileHandle)
   const { chainId } = layer;
   root.log.info('the index of a packed layer is written anew', { layer: chainId });
   const name = `${layout.packedLayer(chainId)}/.tmp-${randomName(8).toString('hex')}`;
-  await using _marker = await root.session().temporary(layout.at(name));
+  await using _marker = await root.session().temporary(name);
   const { O_RDWR, O_CREAT, O_EXCL } = constants;
   const index = await openStoreFile(layout.at(name), O_RDWR | O_CREAT | O_EXCL);
   try {

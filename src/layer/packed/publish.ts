@@ -1,17 +1,19 @@
 /**
  * Publishes staged packed layers: one syncfs, then a rename of each to its ChainID, parents first. The caller
- * holds the layers' locks. A layer that the store has got meanwhile, in any form, is left out.
+ * holds the layers' locks. A layer that the store has got meanwhile, in any form, is left out. An incomplete
+ * or damaged entry is exchanged with the new one, which keeps its short name, since containers name it.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { ChainID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
 import { syncSteps } from '../../system/disk.ts';
 import { call, native, type BatchStep } from '../../system/native.ts';
 import type { Root } from '../../system/root.ts';
-import { statEntry } from '../../system/store-files.ts';
+import { readText, statEntry } from '../../system/store-files.ts';
+import { isClassic, type Layer } from '../layerdb.ts';
 import type { PlannedLayer } from '../plan.ts';
 import { noteSteps } from '../unused.ts';
-import { hasPacked } from './entry.ts';
-import { removePacked } from './remove.ts';
+import { isLink } from './entry.ts';
 import type { StagedPackedLayer } from './stage.ts';
 
 /** A staged packed layer with its place. */
@@ -19,47 +21,85 @@ interface Fresh {
   readonly chainId: ChainID;
   readonly parent: ChainID | undefined;
   readonly layer: StagedPackedLayer;
+  /** Its place has an entry, which it replaces. */
+  readonly replaces: boolean;
 }
 
-/** Returns the layers that were published, when they are durable. */
+/**
+ * Returns the layers that were published, when they are durable.
+ * @param present - the layers as the store has them, in the order of the plan; undefined for one to publish
+ * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when a layer of the plan has vanished, or was damaged
+ *   in Docker's form meanwhile.
+ */
 export async function publishPacked(
   root: Root,
   planned: readonly PlannedLayer[],
+  present: readonly (Layer | undefined)[],
   signal: AbortSignal | undefined,
 ): Promise<StagedPackedLayer[]> {
   const { layout } = root;
   const fresh: Fresh[] = [];
-  for (const { chainId, parent, layer } of planned) {
-    if (!('writeSet' in layer) || layer.packed === undefined) continue;
-    if (statEntry(layout.at(layout.layer(chainId))) !== undefined || hasPacked(layout, chainId)) continue;
-    fresh.push({ chainId, parent, layer });
+  for (const [index, { chainId, parent, layer }] of planned.entries()) {
+    if (present[index] !== undefined) continue;
+    // A packed layer cannot be below those that stand on the entry, so the entry must be replaced as it is.
+    if (!('writeSet' in layer) || layer.packed === undefined || isClassic(root, chainId))
+      throw vanished(chainId);
+    const replaces = statEntry(layout.at(layout.packedLayer(chainId))) !== undefined;
+    fresh.push({ chainId, parent, layer, replaces });
   }
   if (fresh.length === 0) return [];
   throwIfAborted(signal);
   const chainIds = fresh.map(({ chainId }) => chainId);
-  // An entry that has lost its tar would be in the way.
-  await removePacked(root, chainIds);
-  const parents = fresh.flatMap(({ parent, layer }): BatchStep[] => {
-    if (parent === undefined) return [];
-    const path = layout.stagedPackedLayer(layer.writeSet, 'parent');
-    return [{ op: 'write', path, data: parent, mode: 0o600 }];
-  });
+  const facts = fresh.flatMap((each) => factSteps(root, each));
   await call(
     native.batch(layout.root, [
       ...noteSteps(layout, chainIds),
-      ...parents,
+      ...facts,
       ...syncSteps(layout, [layout.packedLayers]),
     ]),
   );
   throwIfAborted(signal);
   await call(
     native.batch(layout.root, [
-      ...fresh.map(({ chainId, layer }): BatchStep => {
-        const from = layout.stagedPackedLayer(layer.writeSet);
-        return { op: 'rename', from, to: layout.packedLayer(chainId), noReplace: true };
-      }),
+      ...fresh.map((each) => renameStep(root, each)),
       { op: 'fsync', path: layout.packedLayers },
     ]),
   );
+  await removeReplaced(root, fresh);
   return fresh.map(({ layer }) => layer);
+}
+
+/** Returns the steps that write the parent, and the short name of a replaced entry. */
+function factSteps({ layout }: Root, { chainId, parent, layer }: Fresh): BatchStep[] {
+  const write = (name: 'parent' | 'link', data: string): BatchStep => {
+    return { op: 'replace', path: layout.stagedPackedLayer(layer.writeSet, name), data, mode: 0o600 };
+  };
+  const link = readText(layout.at(layout.packedLayer(chainId, 'link')))?.trim();
+  return [
+    ...(parent === undefined ? [] : [write('parent', parent)]),
+    ...(link !== undefined && isLink(link) ? [write('link', link)] : []),
+  ];
+}
+
+function renameStep({ layout }: Root, { chainId, layer, replaces }: Fresh): BatchStep {
+  const [from, to] = [layout.stagedPackedLayer(layer.writeSet), layout.packedLayer(chainId)];
+  if (!replaces) return { op: 'rename', from, to, noReplace: true };
+  return { op: 'exchange', from, to, via: layout.stagedPackedLayer(`${layer.writeSet}-old`) };
+}
+
+/** Removes the exchanged entries. They have the temporary names of the new ones, and their markers. */
+async function removeReplaced({ layout, aftermath }: Root, fresh: readonly Fresh[]): Promise<void> {
+  for (const { layer, replaces } of fresh)
+    if (replaces)
+      await aftermath.run('a replaced layer stays until the next writer', async () => {
+        await call(native.removeTree(layout.root, layout.stagedPackedLayer(layer.writeSet)));
+      });
+}
+
+function vanished(chainId: ChainID): LayerstackError {
+  return new LayerstackError(
+    'ERR_LAYER_NOT_FOUND',
+    `layer ${chainId} was removed from the store, or damaged, meanwhile: try again`,
+    { digest: chainId, layer: chainId },
+  );
 }

@@ -14,7 +14,7 @@ export async function removePacked(root: Root, chainIds: Iterable<ChainID>): Pro
   for (const chainId of chainIds) {
     if (statEntry(layout.at(layout.packedLayer(chainId))) === undefined) continue;
     const name = layout.stagedPackedLayer(`.tmp-${randomName(8).toString('hex')}`);
-    await using _marker = await root.session().temporary(layout.at(name));
+    await using _marker = await root.session().temporary(name);
     await call(
       native.batch(layout.root, [
         { op: 'rename', from: layout.packedLayer(chainId), to: name },

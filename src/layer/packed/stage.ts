@@ -7,7 +7,7 @@ import type { DiffID } from '../../core/digest.ts';
 import { randomName } from '../../core/random.ts';
 import { call, native, type LayerApplied } from '../../system/native.ts';
 import type { Root } from '../../system/root.ts';
-import { openStoreFile } from '../../system/store-files.ts';
+import { openStoreFile, statEntry } from '../../system/store-files.ts';
 import { applyLayer, type LayerSource } from '../apply.ts';
 import { newLinkId } from '../overlay.ts';
 import { requireDiffId, type StageOptions } from '../stage-options.ts';
@@ -40,7 +40,7 @@ export class PackedStaging {
     const { layout } = this.#root;
     const writeSet = `.tmp-${randomName(8).toString('hex')}`;
     const directory = layout.stagedPackedLayer(writeSet);
-    this.#markers.set(writeSet, await this.#root.session().temporary(layout.at(directory)));
+    this.#markers.set(writeSet, await this.#root.session().temporary(directory));
     try {
       await call(native.batch(layout.root, [...packedDirectories(layout), makeDirectory(directory)]));
       const { applied, versions } = await this.#write(writeSet, source, options);
@@ -71,8 +71,13 @@ export class PackedStaging {
     await this.forget(writeSet);
   }
 
-  /** Takes away the marker of a layer that is published or removed. */
+  /**
+   * Takes away the marker of a layer that is published or removed. A directory that holds a replaced entry,
+   * which could not be removed, keeps it.
+   */
   async forget(writeSet: string): Promise<void> {
+    const { layout } = this.#root;
+    if (statEntry(layout.at(layout.stagedPackedLayer(writeSet))) !== undefined) return;
     await this.#markers.get(writeSet)?.[Symbol.asyncDispose]();
     this.#markers.delete(writeSet);
   }

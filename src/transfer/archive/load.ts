@@ -14,8 +14,13 @@ import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
 import { nameImages, type LoadedImage } from '../ingest/name-images.ts';
-import type { Plan } from '../ingest/planned.ts';
-import { DEFAULT_MAX_BYTES, publishImages, type LayerWarning } from '../ingest/publish-images.ts';
+import type { Plan, PlannedImage } from '../ingest/planned.ts';
+import {
+  DEFAULT_MAX_BYTES,
+  publishImages,
+  type LayerWarning,
+  type Published,
+} from '../ingest/publish-images.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import type { Archive } from './archive.ts';
 import { readImages } from './read-images.ts';
@@ -62,7 +67,7 @@ export interface LoadStores {
   readonly root: Root;
   readonly layers: Pick<
     LayerStore,
-    'findAll' | 'isDamaged' | 'stage' | 'restage' | 'discard' | 'publish' | 'replace' | 'pin'
+    'findAll' | 'isClassic' | 'isDamaged' | 'stage' | 'restage' | 'discard' | 'publish' | 'replace' | 'pin'
   >;
   readonly images: Pick<ImageStore, 'add'>;
 }
@@ -85,6 +90,39 @@ export async function load(
   source: ArchiveSource,
   options: LoadOptions = {},
 ): Promise<LoadResult> {
+  const { onProgress } = options;
+  const { plan, published } = await loadSelected(stores, source, options, {
+    select: (images) => images,
+    record: (images) => nameImages(stores.images, images),
+  });
+  const { result: named, notices, warnings } = published;
+  const result = {
+    images: named.images,
+    notices: [...plan.notices, ...notices, ...named.notices],
+    warnings,
+  };
+  if (onProgress) report(result, onProgress);
+  return result;
+}
+
+/** The images of an archive that a caller wants, and the step that makes something of them. */
+export interface LoadStep<T> {
+  /** Returns some of the planned images. */
+  readonly select: (images: readonly PlannedImage[]) => readonly PlannedImage[];
+  /** Runs when the store has the layers of these images, durably. They cannot be removed meanwhile. */
+  readonly record: (images: readonly PlannedImage[]) => Promise<T>;
+}
+
+/**
+ * Does {@link load} for some images of an archive, with a last step of the caller's.
+ * @throws {@link LayerstackError} the errors of {@link load} and of the step.
+ */
+export async function loadSelected<T>(
+  stores: Omit<LoadStores, 'images'>,
+  source: ArchiveSource,
+  options: LoadOptions,
+  { select, record }: LoadStep<T>,
+): Promise<{ readonly plan: Plan; readonly published: Published<T> }> {
   const { maxBytes = DEFAULT_MAX_BYTES, signal, onProgress } = options;
   const platform = options.platform === undefined ? undefined : parseKnownPlatform(options.platform);
   throwIfAborted(signal);
@@ -107,23 +145,18 @@ export async function load(
       return readImages(archive, pool, platform);
     };
     const plan = await timed('load', 'read', read);
-    const { result: named, ...published } = await publishImages(
+    const images = select(plan.images);
+    const published = await publishImages(
       stores.layers,
-      plan.images,
+      images,
       {
         ...{ operation: 'load', pool, writeback, signal, onProgress },
         check: options.check,
         guard: (layer) => guardLayer(stores.root, layer),
       },
-      () => nameImages(stores.images, plan.images),
+      () => record(images),
     );
-    const result = {
-      images: named.images,
-      notices: [...plan.notices, ...published.notices, ...named.notices],
-      warnings: published.warnings,
-    };
-    if (onProgress) report(result, onProgress);
-    return result;
+    return { plan, published };
   } catch (error) {
     throw pool.fail(error);
   } finally {

@@ -146,6 +146,18 @@ export class LayerPool {
     }
   }
 
+  /** Returns a staged layer in Docker's form. A packed one is extracted from its tar. */
+  async extracted(member: LayerMember, staged: StagedLayer): Promise<StagedLayer> {
+    if (!staged.packed) return staged;
+    try {
+      return await this.#stage(member, { diffId: staged.diffId }, (options) =>
+        this.#layers.restage(staged, { ...options, form: 'classic' }),
+      );
+    } catch (error) {
+      throw this.fail(error);
+    }
+  }
+
   /** Stops everything for this reason, unless it has stopped before. Returns the first reason. */
   fail(error: unknown): unknown {
     if (!this.#stop.signal.aborted) {

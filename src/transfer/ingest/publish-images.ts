@@ -53,7 +53,7 @@ export interface Published<T> {
  *   is unchanged.
  */
 export async function publishImages<T>(
-  layers: Pick<LayerStore, 'findAll' | 'isDamaged' | 'publish' | 'replace' | 'pin'>,
+  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'isDamaged' | 'publish' | 'replace' | 'pin'>,
   images: readonly PlannedImage[],
   { operation, pool, writeback, signal, onProgress, check = false, guard, staged }: Publishing,
   record: (fresh: readonly StagedLayer[]) => Promise<T>,

@@ -2,7 +2,7 @@
 import { chainIds, type ChainID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { Tally } from '../../core/tally.ts';
-import type { Layer, LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { Layer, LayerForm, LayerStore, StagedLayer } from '../../layer/store.ts';
 import type { PlannedImage, PlannedLayer } from './planned.ts';
 import type { LayerPool } from './layer-pool.ts';
 
@@ -46,7 +46,7 @@ export async function pinLayers(
  * layer on two chains is two layers of the store. An equal chain of two images is one.
  */
 export async function stageLayers(
-  layers: Pick<LayerStore, 'findAll' | 'isDamaged'>,
+  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'isDamaged'>,
   images: readonly PlannedImage[],
   { pool, check, onProgress }: StageSettings,
 ): Promise<StagedImages> {
@@ -56,8 +56,9 @@ export async function stageLayers(
     for (const [depth, chainId] of chain.entries())
       needed.set(chainId, needed.get(chainId) ?? (images[index]?.layers[depth] as PlannedLayer));
   const present = await layers.findAll([...needed.keys()]);
-  // An image in Docker's form cannot stand on packed layers: they are extracted from this source, too.
-  const known = present.map((layer) => (pool.form === 'classic' && layer?.packed ? undefined : layer));
+  const extracted = extractedChains(layers, chains, pool.form);
+  // Extracted layers cannot stand on packed layers: those are extracted from this source, too.
+  const known = present.map((layer) => (layer?.packed && extracted.has(layer.chainId) ? undefined : layer));
   const damaged = new Set<ChainID>();
   for (const layer of known)
     if (layer !== undefined && (await layers.isDamaged(layer, { deep: check, signal: pool.signal })))
@@ -80,7 +81,8 @@ export async function stageLayers(
         return;
       }
       if (member.content.openOnce === true) onProgress?.({ type: 'layer-waiting', ...event });
-      const staged = await pool.take(member, { diffId, blob }, (current) => tally.at(chainId, current));
+      const taken = await pool.take(member, { diffId, blob }, (current) => tally.at(chainId, current));
+      const staged = extracted.has(chainId) ? await pool.extracted(member, taken) : taken;
       tally.done(chainId);
       ready.set(chainId, known[index] ?? staged);
       if (known[index]) copied.set(chainId, staged);
@@ -96,4 +98,19 @@ export async function stageLayers(
     fresh,
     copies: new Map(copies),
   };
+}
+
+/**
+ * Returns the layers that must be in Docker's form. Without the pool's wish for it, these are the layers that
+ * layerdb has, even incomplete ones, and all layers below them.
+ */
+export function extractedChains(
+  layers: Pick<LayerStore, 'isClassic'>,
+  chains: readonly (readonly ChainID[])[],
+  form: LayerForm,
+): Set<ChainID> {
+  const tops = chains.map((chain) =>
+    form === 'classic' ? chain.length : chain.findLastIndex((chainId) => layers.isClassic(chainId)) + 1,
+  );
+  return new Set(chains.flatMap((chain, index) => chain.slice(0, tops[index])));
 }

@@ -60,6 +60,7 @@ export interface PullStores {
   readonly layers: Pick<
     LayerStore,
     | 'findAll'
+    | 'isClassic'
     | 'isDamaged'
     | 'stage'
     | 'restage'

@@ -8,6 +8,7 @@ import { formatReference, type Reference } from '../../core/reference.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { stagedForm, type DamageOptions, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import type { LayerMember } from '../ingest/member.ts';
+import { extractedChains } from '../ingest/stage-layers.ts';
 import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
 import { fetchConfig } from './config.ts';
 import type { PullContext, PullOptions, PullStores } from './options.ts';
@@ -104,21 +105,20 @@ async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Ar
 }
 
 /**
- * Returns the chains that the store lacks, or has damaged; for the classic form, also those that it has only
- * packed.
+ * Returns the chains that the store lacks, or has damaged, or has only packed where they must be extracted.
  */
 export async function missingChains(
-  layers: Pick<LayerStore, 'findAll' | 'isDamaged'>,
+  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'isDamaged'>,
   { config }: PlannedImage,
   { form, ...options }: DamageOptions & { readonly form: StoreForm | undefined },
 ): Promise<ChainID[]> {
   const chain = chainIds(config.diffIds);
   const found = await layers.findAll(chain);
-  const isClassic = stagedForm(form) === 'classic';
+  const extracted = extractedChains(layers, [chain], stagedForm(form));
   const missing: ChainID[] = [];
   for (const [index, chainId] of chain.entries()) {
     const layer = found[index];
-    const isMissing = layer === undefined || (isClassic && layer.packed !== undefined);
+    const isMissing = layer === undefined || (layer.packed && extracted.has(chainId));
     if (isMissing || (await layers.isDamaged(layer, options))) missing.push(chainId);
   }
   return missing;
