@@ -1,7 +1,7 @@
 /**
  * Keeps the containers on a layer from being mounted while its files are repaired. The behaviour of overlayfs
- * is undefined when a lower changes below a mount. Mounts in other mount namespaces than this process's are not
- * seen (docs/reliability.md).
+ * is undefined when a lower changes below a mount. Mounts in other mount namespaces than this process's are
+ * not seen (docs/reliability.md).
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { DamagedLayer } from '../layer/store.ts';

@@ -24,9 +24,9 @@ export interface ExpectedOverlay {
 }
 
 /**
- * The key of the lock (of the kind `layers`) that a repair of a layer's files has alone, and that creations of
- * containers share. Otherwise a container that is made after the repair has listed them could be mounted while
- * its layers change.
+ * The key of the lock (of the kind `layers`) that a repair of a layer's files has alone, and that creations
+ * of containers share. Otherwise a container that is made after the repair has listed them could be mounted
+ * while its layers change.
  */
 export const REPAIR = 'repair';
 

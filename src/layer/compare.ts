@@ -63,8 +63,8 @@ export async function compareLayer(
 }
 
 /**
- * Returns the host's ids of a container's root user. dockerd with `userns-remap` has a root directory `UID.GID`
- * for each range of ids, and gives it and `overlay2` to this group.
+ * Returns the host's ids of a container's root user. dockerd with `userns-remap` has a root directory
+ * `UID.GID` for each range of ids, and gives it and `overlay2` to this group.
  */
 function firstOwner(layout: Layout): { readonly firstUid: number; readonly firstGid: number } {
   const [, uid = '0', gid = '0'] = /^(\d{1,9})\.(\d{1,9})$/.exec(basename(layout.root)) ?? [];

@@ -330,7 +330,7 @@ export class LayerStore {
     const below = parent === undefined ? [] : (await this.chain(parent)).reverse();
     const { layers } = planImages([[...below, staged]]);
     const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
-    await using _lock = await this.#lock(layers, signal, [REPAIR]);
+    await using _lock = await this.#lock(layers, signal, staged.packed ? [] : [REPAIR]);
     if (staged.packed) {
       const published = await this.#publishPacked(layers, chainId, signal);
       await this.#staging.markPublished(published);

@@ -17,8 +17,8 @@ export interface FoundMount {
 /** Which image of an archive, where several are mounted. */
 export interface MountedChoice extends Pick<OpenArchiveOptions, 'image' | 'platform'> {
   /**
-   * Mounts that were made by this path come first: it may be a link that leads to another archive now. Default
-   * false.
+   * Mounts that were made by this path come first: it may be a link that leads to another archive now.
+   * Default false.
    */
   readonly byName?: boolean | undefined;
 }

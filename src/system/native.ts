@@ -393,8 +393,8 @@ export interface LayerComparisonOptions {
   readonly tarSplit: string;
   readonly diffId: string;
   /**
-   * Reads the contents of files. Without it nothing is proven, contents differ only by their size, and neither
-   * metadata nor whiteouts are compared.
+   * Reads the contents of files. Without it nothing is proven, contents differ only by their size, and
+   * neither metadata nor whiteouts are compared.
    */
   readonly contents: boolean;
   /** Stops at the first difference that is not of metadata. */
