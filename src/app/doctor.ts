@@ -291,10 +291,10 @@ function programFindings(): Finding[] {
   ];
 }
 
-function programFinding(name: string, who: string, remedy: string): Finding {
+function programFinding(name: string, purpose: string, remedy: string): Finding {
   const path = findProgram(name);
   return {
-    ...{ name, state: 'ok', detail: path ?? `not installed (${who})` },
+    ...{ name, state: 'ok', detail: path ?? `not installed (${purpose})` },
     advice: path === undefined ? remedy : '',
   };
 }

@@ -92,7 +92,7 @@ export type ProgressEvent =
     }
   /** A reference moved from one image to another. */
   | { readonly type: 'moved'; readonly reference: string; readonly previous: ImageID; readonly id: ImageID }
-  /** Information for the user, who need not do anything. */
+  /** Information for the user. It asks for no action. */
   | { readonly type: 'notice'; readonly message: string }
   /** A part of the input was dropped or changed, e.g. a smuggled xattr. */
   | {

@@ -40,9 +40,9 @@ export async function openLowers(
 }
 
 /**
- * Does {@link openLowers} for a reader of the directories, who needs no flat tree. dockerd gives short names
- * of its own to the packed layers that it extracts. Then `lower` has names that lead nowhere, and the layers
- * say what their names are.
+ * Does {@link openLowers} for a reader of the directories. A flat tree is not needed. dockerd gives short
+ * names of its own to the packed layers that it extracts. Then `lower` has names that lead nowhere, and the
+ * layers say what their names are.
  */
 export async function openDirectories(root: Root, layers: LayerStore, layer: RwLayer): Promise<Lowers> {
   const names = namedLowers(root, layer);

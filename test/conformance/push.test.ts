@@ -301,7 +301,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
       await tokens?.stop();
     });
 
-    /** The environment of a user who is logged in. */
+    /** The environment of a logged-in user. */
     function as(user: keyof typeof USERS, password: string): Record<string, string> {
       const directory = join(scratch, `${kind}-${user}-${password.length}`);
       mkdirSync(directory, { recursive: true });

@@ -337,7 +337,7 @@ describe('doctor', () => {
     expect(ran.status).toBe(1);
   });
 
-  it('answers a user who cannot write to the store', async () => {
+  it('answers a user without write access to the store', async () => {
     await load();
     const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups'];
     const ran = await run('setpriv', [...nobody, process.execPath, ...cli.argv('doctor')]);

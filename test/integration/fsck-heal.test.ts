@@ -76,7 +76,7 @@ const DAMAGE: Readonly<Record<string, () => void>> = {
   'a missing file of a layer in the middle': () => rmSync(content(1, 'run')),
   'an empty file, as after a power cut': () => truncateSync(content(2, 'more')),
   'a directory that is gone': () => rmSync(join(content(1), '..'), { recursive: true }),
-  'a tar-split that is no gzip': () => writeFileSync(entry(1, 'tar-split.json.gz'), 'damaged'),
+  'a tar-split that is not gzip': () => writeFileSync(entry(1, 'tar-split.json.gz'), 'damaged'),
   'a missing tar-split': () => rmSync(entry(1, 'tar-split.json.gz')),
   'two layers at once': () => {
     rmSync(content(0, 'etc/base'));

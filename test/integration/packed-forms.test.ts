@@ -191,7 +191,7 @@ describe('settle', () => {
     }
   });
 
-  it('goes on behind the caller with the other images where one fails', async () => {
+  it('settles the other images in the background where one fails', async () => {
     const [one, two] = LAYERS.map((layer, index) => imageOf([layer], { tags: [`image:${String(index)}`] }));
     const both = writeArchive(join(scratch, 'both.tar'), dockerArchive([one, two].filter((each) => !!each)));
     vi.spyOn(LayerStore.prototype, 'restage').mockRejectedValueOnce(FAULTS.ENOSPC);

@@ -93,7 +93,7 @@ describe('runtimeSpec', () => {
     expect(codeOf(() => spec({ Cmd: null }))).toBe('ERR_CONFIG_INVALID');
   });
 
-  it('gives a user who is not root only a bounding set', () => {
+  it('gives a user other than root only a bounding set', () => {
     expect(Object.keys(spec({}).process['capabilities'] as object)).toEqual(['bounding']);
   });
 

@@ -1,5 +1,6 @@
 /** `layerstack load`: loads images; prints what `docker load` prints. */
 import { defineCommand, UsageError } from '../command.ts';
+import { LAYER_OPTIONS } from '../layer-options.ts';
 import { parseBytes } from '../format.ts';
 import { parseFormat } from '../output.ts';
 import { ProgressDisplay } from '../progress.ts';
@@ -26,14 +27,7 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
-    check: {
-      type: 'boolean',
-      help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
-    },
-    packed: {
-      type: 'boolean',
-      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
-    },
+    ...LAYER_OPTIONS,
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
     format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
   },

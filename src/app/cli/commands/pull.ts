@@ -1,6 +1,7 @@
 /** `layerstack pull`: downloads an image from its registry; prints what `docker pull` prints. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { defineCommand, UsageError } from '../command.ts';
+import { LAYER_OPTIONS } from '../layer-options.ts';
 import { parseBytes, parseCount } from '../format.ts';
 import { parseFormat } from '../output.ts';
 import { PULL_WORDS } from '../pull-words.ts';
@@ -34,14 +35,7 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
-    check: {
-      type: 'boolean',
-      help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
-    },
-    packed: {
-      type: 'boolean',
-      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
-    },
+    ...LAYER_OPTIONS,
     quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
     format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
     'disable-content-trust': {

@@ -249,7 +249,7 @@ describe('helpers that misbehave', () => {
     'credentials not found in native keychain',
     'no credentials server URL',
     'no credentials username',
-  ])('"%s" means that there are no credentials', async (text) => {
+  ])('"%s" means that credentials are absent', async (text) => {
     const { config, write, helper } = home();
     helper('empty', `console.log(${JSON.stringify(text)}); process.exit(1)`);
     write({ credsStore: 'empty' });

@@ -1,0 +1,13 @@
+/** The options of commands that bring layers of others into the store. */
+import type { OptionSpecs } from './command.ts';
+
+export const LAYER_OPTIONS = {
+  check: {
+    type: 'boolean',
+    help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
+  },
+  packed: {
+    type: 'boolean',
+    help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+  },
+} as const satisfies OptionSpecs;
