@@ -114,10 +114,12 @@ describe.runIf(havePeers('bash', 'zsh', 'fish', 'script'))('completion', () => {
       'layerstack load --',
       [
         '--allow-unsafe-root',
+        '--check',
         '--format',
         '--help',
         '--input',
         '--max-bytes',
+        '--packed',
         '--platform',
         '--quiet',
         '--read-only',

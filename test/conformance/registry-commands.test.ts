@@ -122,7 +122,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     const { digest } = await putImage(client, 'gone', { layer: Buffer.from('gone') });
     const ran = await cli.try(['rm-remote', `${name}:gone`]);
     expect(ran.stdout).toBe(`Untagged: ${name}:gone\nDeleted: ${digest}\n`);
-    expect(ran.stderr).toMatch(/all tags of this manifest are gone/);
+    expect(ran.stderr).toMatch(/all tags of this manifest were deleted/);
     const again = await cli.try(['rm-remote', `${name}:gone`]);
     expect(again.status).toBe(1);
     expect(again.stderr).toMatch(/^layerstack: ERR_REGISTRY_NOT_FOUND: .*MANIFEST_UNKNOWN/);

@@ -158,7 +158,9 @@ describe('a reader that goes away', () => {
     expect(first.length).toBeGreaterThan(0);
     child.stdout.destroy();
     expect((await closed)[0]).not.toBe(0);
-    expect(said).toMatch(/^layerstack: ERR_ABORTED: the reader of stdout closed it before the archive was complete\n$/);
+    expect(said).toMatch(
+      /^layerstack: ERR_ABORTED: the reader of stdout closed it before the archive was complete\n$/,
+    );
     expect(await storeChanges(fixture.root, before)).toEqual([]);
     expect(mountsBelow(fixture.root)).toEqual([]);
     expect(readdirSync(fixture.at('layerstack/sessions'))).toEqual([]);
