@@ -296,7 +296,7 @@ export class ContainerStore {
    *   current one, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
-    return renameContainer(this.#root, this.#names, container, name, signal);
+    return renameContainer(this.#root, this.#names, container, { name, signal });
   }
 
   /**
