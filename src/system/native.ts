@@ -345,6 +345,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** The time of the root directory, in seconds since 1970. Default: the directory's own. */
+  readonly rootMtime?: number | undefined;
   /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
   readonly narrowTimes: boolean;
 }
