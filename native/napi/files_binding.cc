@@ -325,8 +325,7 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("batch", Napi::Function::New<Batch>(env, "batch"));
   exports.Set("tryFlock", Napi::Function::New<TryFlockBinding>(env, "tryFlock"));
   exports.Set("tryRangeLock", Napi::Function::New<TryRangeLockBinding>(env, "tryRangeLock"));
-  exports.Set("tryNamedRangeLock",
-              Napi::Function::New<TryNamedRangeLockBinding>(env, "tryNamedRangeLock"));
+  exports.Set("tryNamedRangeLock", Napi::Function::New<TryNamedRangeLockBinding>(env, "tryNamedRangeLock"));
   exports.Set("releaseRangeLock", Napi::Function::New<ReleaseRangeLockBinding>(env, "releaseRangeLock"));
   exports.Set("getXattr", Napi::Function::New<GetXattrBinding>(env, "getXattr"));
   exports.Set("setXattr", Napi::Function::New<SetXattrBinding>(env, "setXattr"));

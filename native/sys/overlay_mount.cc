@@ -25,6 +25,8 @@ namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
 constexpr std::string_view kShortNames = "l/";
+constexpr size_t kShortNameLength = 26;
+constexpr size_t kMaxLowerFile = 64 << 10;
 constexpr char kStackLimit[] = "overlayfs cannot stack more";
 
 // How many bytes of options mount(2) takes: a page less the final NUL.
@@ -116,6 +118,7 @@ class Mounter {
 
  private:
   void Prepare() {
+    if (!mount_.lower_file.empty()) ReadLowers();
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.method == MountMethod::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
@@ -127,6 +130,23 @@ class Mounter {
       CheckName(mount_, mount_.upper);
       CheckName(mount_, mount_.work);
     }
+  }
+
+  void ReadLowers() {
+    const std::string path = mount_.root + "/" + mount_.lower_file;
+    std::string text = ReadEntry(path, kMaxLowerFile).value_or("");
+    text.erase(text.find_last_not_of(" \n") + 1);
+    for (size_t start = 0; start <= text.size(); start += mount_.lowers.back().size() + 1) {
+      mount_.lowers.push_back(text.substr(start, text.find(':', start) - start));
+      if (!IsShortName(mount_.lowers.back()))
+        ThrowInput("ERR_STORE_CORRUPT", path + " does not have the short names of layers", {{"path", path}});
+    }
+  }
+
+  static bool IsShortName(const std::string& name) {
+    return name.size() == kShortNames.size() + kShortNameLength && name.starts_with(kShortNames) &&
+           name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", kShortNames.size()) ==
+               std::string::npos;
   }
 
   // Overlayfs follows links, so no directory that it gets may be reached by one. The exception is a short

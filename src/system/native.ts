@@ -93,6 +93,8 @@ export interface OverlayMount {
   readonly target: string;
   /** Topmost first, e.g. `l/ABC…`. */
   readonly lowers: readonly string[];
+  /** A file that has the short names of the lowers, relative to `root`. `lowers` is empty then. */
+  readonly lowerFile?: string;
   readonly upper?: string;
   readonly work?: string;
   readonly readOnly?: boolean;
