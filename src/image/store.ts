@@ -247,12 +247,16 @@ export class ImageStore {
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids have the prefix;
    *   ERR_REFERENCE_INVALID when the text can be neither.
    */
-  resolve(nameOrId: string): Promise<ImageID> {
+  async resolve(nameOrId: string): Promise<ImageID> {
+    // One look shows that an image exists. Only a failed look has to be repeated during a change.
+    const digits = digitsOf(nameOrId);
+    const id = digits?.length === 64 ? imageIdOf(digestOfHex(digits)) : undefined;
+    if (id !== undefined && this.#db.has(id)) return id;
     return this.#root.changes.steady(() => this.#resolve(nameOrId));
   }
 
   async #resolve(nameOrId: string): Promise<ImageID> {
-    const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
+    const digits = digitsOf(nameOrId);
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
       const id = imageIdOf(digestOfHex(digits));
@@ -457,6 +461,11 @@ export class ImageStore {
     const references: References = await this.#repositories.read();
     return references.byImage().get(id) ?? [];
   }
+}
+
+/** Returns the digits of an id, or of the beginning of one; undefined for other texts. */
+function digitsOf(nameOrId: string): string | undefined {
+  return /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
 }
 
 /** The message is docker's, with the implied tag: docker's clients match on it and then pull the image. */

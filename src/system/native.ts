@@ -93,6 +93,8 @@ export interface OverlayMount {
   readonly target: string;
   /** Topmost first, e.g. `l/ABC…`. */
   readonly lowers: readonly string[];
+  /** A file that has the short names of the lowers, relative to `root`. `lowers` is empty then. */
+  readonly lowerFile?: string;
   readonly upper?: string;
   readonly work?: string;
   readonly readOnly?: boolean;
@@ -527,10 +529,12 @@ export interface Native {
    */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
   /**
-   * Opens or makes a lock file, and takes the lock as {@link tryRangeLock} does. Returns an fd, or null where
-   * another process holds the lock.
+   * Does {@link tryRangeLock}, and then checks that `path` still names the file. Returns null where it does
+   * not; then the lock is not held.
    */
-  openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
+  tryNamedRangeLock(fd: number, path: string, offset: number, exclusive: boolean): boolean | null;
+  /** Gives the lock of one byte back. */
+  releaseRangeLock(fd: number, offset: number): void;
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
   listXattrs(path: string): Promise<string[]>;
