@@ -77,6 +77,7 @@ export class Images {
     this.#parts.settleLater(
       form,
       result.images.map(({ id }) => id),
+      options.signal,
     );
     return { ...result, notices: [...notices, ...result.notices] };
   }
@@ -148,7 +149,7 @@ export class Images {
     const id = await this.#parts.reclaiming(
       timed('import', 'total', () => importImage(this.#parts, source, name, { ...options, form })),
     );
-    this.#parts.settleLater(form, [id]);
+    this.#parts.settleLater(form, [id], options.signal);
     if (name !== undefined) await imageEvents.emit('tag', id, formatReference(name));
     await imageEvents.emit('import', id);
     return id;
