@@ -71,6 +71,11 @@ function constant(list: readonly string[]): Lowers {
   return { list, packed: false, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
+/** Returns whether all those of the lowers that are short names lead to a layer. */
+export function hasShortNames(layout: Layout, lowers: readonly string[]): boolean {
+  return lowers.every((lower) => !lower.startsWith('l/') || isShortName(layout, lower));
+}
+
 function isShortName(layout: Layout, name: string): boolean {
   return readLink(layout.at(`${layout.overlay2}/${name}`)) !== undefined;
 }

@@ -617,9 +617,9 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
-   * sealed uppers between them, topmost first. It walks the uppers only,
-   * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`; a lower may be absolute
+   * (`/proc/self/fd/N/.`). `sealed` are the sealed uppers between them, topmost first. It walks the uppers
+   * only, and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(
     root: string,
