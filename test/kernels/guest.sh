@@ -12,7 +12,7 @@ ip link set lo up
 node dist/bundle/main.js --root /tmp/doctor doctor --format json >"$result/doctor" 2>&1
 # Emulation is slower than the machine that the timeouts are for. The host has transformed the modules already.
 LAYERSTACK_TEST_REPORT=$result/report node node_modules/vitest/vitest.mjs run --project integration \
-  --testTimeout=600000 --hookTimeout=600000 \
+  --no-isolate --testTimeout=600000 --hookTimeout=600000 \
   --experimental.fsModuleCache --experimental.fsModuleCachePath=/run/cache \
   $(cat "$result/files") >"$result/log" 2>&1
 sync
