@@ -11,11 +11,11 @@ const CLI = fileURLToPath(new URL('../../dist/bundle/main.js', import.meta.url))
 /** Prints a file between two marks, and powers off. */
 const INIT = `#!/bin/sh
 mount -t proc proc /proc
-# The kernel's own lines must not mix with the file.
-echo 1 >/proc/sys/kernel/printk
 echo 'begin of os-release'
 cat /etc/os-release
 echo 'end of os-release'
+# The kernel's own line must not mix with the file.
+sleep 2
 echo o >/proc/sysrq-trigger
 sleep 60
 `;
@@ -58,17 +58,14 @@ export async function bootableDisk(scratch) {
     (await run(process.execPath, [CLI, '--root', join(scratch, 'store'), ...words])).output.trim();
   await layerstack('import', await debian(), 'debian:boot');
   await layerstack('create', '--name', 'machine', 'debian:boot', '/sbin/init');
-  const root = await layerstack('mount', 'machine');
-  let osRelease;
-  try {
-    writeFileSync(join(root, 'sbin/init'), INIT, { mode: 0o755 });
-    osRelease = readFileSync(join(root, 'etc/os-release'), 'utf8');
-  } finally {
-    await layerstack('unmount', 'machine');
-  }
+  const init = join(scratch, 'init');
+  writeFileSync(init, INIT, { mode: 0o755 });
+  await layerstack('cp', init, 'machine:/sbin/init');
+  const osRelease = join(scratch, 'os-release');
+  await layerstack('cp', 'machine:/usr/lib/os-release', osRelease);
   const path = join(scratch, 'disk.erofs');
   await layerstack('image', '-o', path, 'machine');
-  return { path, osRelease };
+  return { path, osRelease: readFileSync(osRelease, 'utf8') };
 }
 
 /** Returns what is wrong with the boot of a kernel from the disk; undefined if it prints the os-release. */

@@ -3,6 +3,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { clearTimeout, setTimeout } from 'node:timers';
 
+// On a busy machine the emulated timer is late, and the kernel's check of it would panic.
+const COMMON = 'console=ttyS0 quiet panic=-1 no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1';
+
 const running = new Set();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
   process.once(signal, () => {
@@ -34,7 +37,7 @@ export async function boot({ kernel, disk, shares = {}, words, seconds }) {
     [
       ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '2G', '-nodefaults', '-no-reboot'],
       ...['-display', 'none', '-serial', 'stdio', '-kernel', kernel.kernel, '-initrd', kernel.initramfs],
-      ...['-append', `console=ttyS0 quiet panic=-1 ${words.join(' ')}`],
+      ...['-append', `${COMMON} ${words.join(' ')}`],
       ...[
         '-drive',
         `file=${disk.path},if=virtio,format=raw,cache=unsafe${disk.readOnly ? ',readonly=on' : ''}`,

@@ -40,32 +40,32 @@ function testFiles() {
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'layerstack-kernels-'));
-try {
-  const seconds = Number(process.env.LAYERSTACK_KERNEL_MINUTES ?? 20) * 60;
-  const options = { files: testFiles(), cache: join(scratch, 'cache'), seconds };
-  const disk = await bootableDisk(scratch);
-  await transformed(options.files, options.cache);
-  const lines = [];
-  for (const name of kernels) {
-    const start = performance.now();
-    const kernel = await kernelOf(name);
-    const at = join(scratch, name);
-    mkdirSync(at);
-    console.log(`Linux ${kernel.version} ...`);
-    const fault = await bootFault(kernel, disk);
-    const { mount, erofs, passed, failed, log } = await runTests(kernel, at, options);
-    if (fault !== undefined) console.log(fault);
-    if (log !== '') console.log(log);
-    if (fault !== undefined || failed > 0 || passed === 0) process.exitCode = 1;
-    const took = Math.round((performance.now() - start) / 1000);
-    const tests = `${passed} passed, ${failed} failed`;
-    lines.push(
-      `| ${kernel.version} | ${mount} | ${erofs} | ${fault === undefined ? 'yes' : 'no'} | ${tests} | ${took} s |`,
-    );
-    rmSync(at, { recursive: true });
-  }
-  console.log('| Linux | mount | erofs | boots | tests | time |\n| --- | --- | --- | --- | --- | --- |');
-  console.log(lines.join('\n'));
-} finally {
-  rmSync(scratch, { recursive: true, force: true });
+// It also runs when machine.js ends the process.
+process.once('exit', () => rmSync(scratch, { recursive: true, force: true }));
+
+/** Boots the disk and runs the tests on a kernel. Returns its line of the table. */
+async function check(name, disk, options) {
+  const start = performance.now();
+  const kernel = await kernelOf(name);
+  const at = join(scratch, name);
+  mkdirSync(at);
+  console.log(`Linux ${kernel.version} ...`);
+  const fault = await bootFault(kernel, disk);
+  const { mount, erofs, passed, failed, skipped, log } = await runTests(kernel, at, options);
+  rmSync(at, { recursive: true });
+  if (fault !== undefined) console.log(fault);
+  if (log !== '') console.log(log);
+  if (fault !== undefined || failed > 0 || passed === 0) process.exitCode = 1;
+  const cells = [kernel.version, mount, erofs, fault === undefined ? 'yes' : 'no'];
+  cells.push(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return `| ${cells.join(' | ')} | ${Math.round((performance.now() - start) / 1000)} s |`;
 }
+
+const seconds = Number(process.env.LAYERSTACK_KERNEL_MINUTES ?? 20) * 60;
+const options = { files: testFiles(), cache: join(scratch, 'cache'), seconds };
+const disk = await bootableDisk(scratch);
+await transformed(options.files, options.cache);
+const lines = [];
+for (const name of kernels) lines.push(await check(name, disk, options));
+console.log('| Linux | mount | erofs | boots | tests | time |\n| --- | --- | --- | --- | --- | --- |');
+console.log(lines.join('\n'));

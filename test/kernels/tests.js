@@ -35,7 +35,7 @@ function found(doctor, row) {
  * @param options.files the test files; all without any
  * @param options.cache the folder of {@link transformed}
  * @param options.seconds the bound
- * @returns the mount methods that doctor reports, the numbers of passed and failed tests, and vitest's output
+ * @returns the mount methods that doctor reports, the numbers of passed, failed and skipped tests, and vitest's output
  *   where something failed.
  */
 export async function runTests(kernel, scratch, { files, cache, seconds }) {
@@ -63,11 +63,16 @@ export async function runTests(kernel, scratch, { files, cache, seconds }) {
       failed: 1,
       log: `${log}\n${text}\nThe tests did not end in ${seconds} s`,
     };
-  const { numPassedTests: passed, numFailedTests, testResults } = JSON.parse(report);
+  const {
+    numPassedTests: passed,
+    numPendingTests: skipped,
+    numFailedTests,
+    testResults,
+  } = JSON.parse(report);
   // A file that fails before its first test has no test to count.
   const broken = testResults.filter(
     ({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0,
   );
   const failed = numFailedTests + broken.length;
-  return { ...methods, passed, failed, log: failed > 0 ? log : '' };
+  return { ...methods, passed, failed, skipped, log: failed > 0 ? log : '' };
 }
