@@ -10,10 +10,12 @@ mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
 node dist/bundle/main.js --root /tmp/doctor doctor --format json >"$result/doctor" 2>&1
-# Emulation is slower than the machine that the timeouts are for. The host has transformed the modules already.
-LAYERSTACK_TEST_REPORT=$result/report node node_modules/vitest/vitest.mjs run --project integration \
-  --no-isolate --testTimeout=600000 --hookTimeout=600000 \
+# Emulation is slower than the machine that the timeouts are for. The host has transformed the modules already,
+# and without isolation a worker imports them once.
+node node_modules/vitest/vitest.mjs run --project integration \
+  --no-isolate --testTimeout=300000 --hookTimeout=300000 \
   --experimental.fsModuleCache --experimental.fsModuleCachePath=/run/cache \
+  --reporter=verbose --reporter=json --outputFile.json="$result/report" \
   $(cat "$result/files") >"$result/log" 2>&1
 sync
 echo o >/proc/sysrq-trigger
