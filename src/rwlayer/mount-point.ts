@@ -45,7 +45,7 @@ export class MountPoint {
     return { op: 'mkdir', path, mode: 0o700, exist: true };
   }
 
-  mountStep({ list: lowers, packed }: Lowers, readOnly: boolean): BatchStep {
+  mountStep({ list: lowers, packed }: Pick<Lowers, 'list' | 'packed'>, readOnly: boolean): BatchStep {
     const { layout, caps } = this.#root;
     const { mountId } = this.#layer;
     return {
