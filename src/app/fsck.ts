@@ -123,6 +123,7 @@ async function repaired(problem: Problem): Promise<StoreFinding> {
   }
 }
 
-function withoutRepair({ code, severity, path, message, advice }: Problem): StoreFinding {
+/** Returns the finding of a problem that was not repaired. */
+export function withoutRepair({ code, severity, path, message, advice }: Problem): StoreFinding {
   return { code, severity, path, message, advice, repaired: false };
 }

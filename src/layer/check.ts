@@ -70,7 +70,7 @@ async function* checkLost(
 }
 
 /** Returns the complete layers, parents before children. */
-async function completeLayers(root: Root): Promise<ClassicLayer[]> {
+export async function completeLayers(root: Root): Promise<ClassicLayer[]> {
   const { layout } = root;
   const db = new LayerDb(layout);
   const found = new Map<ChainID, ClassicLayer>();
