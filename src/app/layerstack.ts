@@ -254,7 +254,8 @@ export class Layerstack implements AsyncDisposable {
    *   ERR_INVALID_ARGUMENT for a bad rate, ERR_ABORTED.
    * @example
    * ```ts
-   * for await (const { severity, path } of store.scrub({ rate: 20 * 1024 * 1024 })) console.log(severity, path);
+   * for await (const { severity, path } of store.scrub({ rate: 20 * 1024 * 1024 }))
+   *   console.log(severity, path);
    * ```
    */
   async *scrub(options: ScrubOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {

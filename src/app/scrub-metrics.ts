@@ -1,6 +1,6 @@
 /**
- * Metrics of scrubs, from `layerstack/scrub.json`: in `/metrics` of the service, and in a file for the textfile
- * collector of Prometheus's node_exporter.
+ * Metrics of scrubs, from `layerstack/scrub.json`: in `/metrics` of the service, and in a file for the
+ * textfile collector of Prometheus's node_exporter.
  */
 import { rename, writeFile } from 'node:fs/promises';
 import { SEVERITIES } from '../core/store-finding.ts';

@@ -1,8 +1,8 @@
 /**
- * A scrub: a pass over the whole store that reads all content at a bounded rate, and continues where an earlier
- * process stopped. It finds what `fsck --deep` finds, and repairs nothing. `layerstack/scrub.json` has the
- * place of the current pass and the result of the last one. It is written after each layer, also by a store
- * that is open read-only: a scrub works beside a running dockerd, and the file is layerstack's own.
+ * A scrub: a pass over the whole store that reads all content at a bounded rate, and continues where an
+ * earlier process stopped. It finds what `fsck --deep` finds, and repairs nothing. `layerstack/scrub.json`
+ * has the place of the current pass and the result of the last one. It is written after each layer, also by a
+ * store that is open read-only: a scrub works beside a running dockerd, and the file is layerstack's own.
  */
 import { constants } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

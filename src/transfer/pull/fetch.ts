@@ -26,7 +26,7 @@ export class LayerFetch {
   readonly #recorder: BlobRecorder | undefined;
   readonly #downloads: LayerDownloads;
   readonly #writeback: Writeback;
-  /** What was compared before the download is not compared again. */
+  /** Compares layers before the download and after it, each layer once. */
   readonly damage: DamageCheck;
   #onStaged: () => void = () => undefined;
   /**
