@@ -188,6 +188,7 @@ class LayerComparison : public Napi::ObjectWrap<LayerComparison> {
     source.first_uid = options.Get("firstUid").As<Napi::Number>().Uint32Value();
     source.first_gid = options.Get("firstGid").As<Napi::Number>().Uint32Value();
     source.mend = BoolArg(options.Get("mend"), "mend");
+    source.rate = static_cast<uint64_t>(IntArg(options.Get("rate"), "rate"));
     Napi::Promise result = Async<erofs::Comparison>(
         info.Env(), [source, stop = stop_] { return erofs::CompareLayer(source, [&] { ThrowIfSet(stop); }); },
         ComparisonValue, RunOnOwnThread);

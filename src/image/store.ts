@@ -306,6 +306,12 @@ export class ImageStore {
     return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
   }
 
+  /** Does {@link references}, but a damaged file of names gives none, and a warning. */
+  async readableReferences(): Promise<Map<ImageID, string[]>> {
+    const byImage = (await this.#repositories.readable()).byImage();
+    return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
+  }
+
   /** Returns the image that `id` was built from, if the store knows it. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     return await this.#db.parent(id);
@@ -333,7 +339,7 @@ export class ImageStore {
     const [before] = [...(await created(filters.before)), ...until].sort(compareTimes);
     const since = (await created(filters.since)).sort(compareTimes).at(-1);
     const filter = new ImageFilter({ ...filters, until: undefined }, { before, since });
-    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
+    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.readable()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
     const rows: ImageSummary[] = [];
@@ -397,7 +403,7 @@ export class ImageStore {
     const [graph, entries, references] = await Promise.all([
       this.#layers.graph(),
       this.#catalog.entries(),
-      this.#repositories.read(),
+      this.#repositories.readable(),
     ]);
     return layerTree(graph, entries, references.byImage());
   }
@@ -407,6 +413,7 @@ export class ImageStore {
    * are logged.
    */
   async resume(): Promise<void> {
+    await this.#repositories.refreshCopies();
     await this.originals.resume();
     await this.#collector.resume();
   }
@@ -462,7 +469,7 @@ export class ImageStore {
 
   async #history(id: ImageID): Promise<HistoryRow[]> {
     const config = await this.get(id);
-    const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.read()]);
+    const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.readable()]);
     const names = references.byImage();
     const ancestors: { id: ImageID; references: readonly Reference[] }[] = [];
     let next: ImageID | undefined = id;
@@ -480,7 +487,7 @@ export class ImageStore {
   }
 
   async #namesOf(id: ImageID): Promise<readonly Reference[]> {
-    const references: References = await this.#repositories.read();
+    const references: References = await this.#repositories.readable();
     return references.byImage().get(id) ?? [];
   }
 }

@@ -74,6 +74,10 @@ export class Layout {
   readonly settings = 'layerstack/settings.json';
   /** Written by the operator; see transfer/registry/settings.ts. */
   readonly registrySettings = 'layerstack/registries.json';
+  /** See app/scrub-status.ts. */
+  readonly scrub = 'layerstack/scrub.json';
+  /** A scrub holds it by flock. */
+  readonly scrubLock = 'layerstack/scrub.lock';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
   readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';
   /** BuildKit's snapshots, of which some are layers too. */

@@ -457,6 +457,8 @@ export interface LayerComparisonOptions {
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
   readonly mend: boolean;
+  /** The most bytes of the tar that are read in a second; 0 for no bound. */
+  readonly rate: number;
 }
 
 export interface LayerDifference {

@@ -58,6 +58,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   serve: { summary: "answer docker's clients on a socket", load: () => import('./serve.ts') },
+  scrub: { summary: 'read all content at a bounded rate, and check it', load: () => import('./scrub.ts') },
   events: { summary: 'show what is done to the store', load: () => import('./events.ts') },
   fsck: { summary: 'check the store, and repair it', load: () => import('./fsck.ts') },
   completion: { summary: 'print a script for completion in a shell', load: () => import('./completion.ts') },
