@@ -96,11 +96,12 @@ export class ContainerStore {
   /**
    * Makes a container of an image, atomically: a failure leaves nothing. It is durable on return only with
    * the option `durable`.
+   * @param id - the id of the container; a random one by default
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for
    *   a bad name, ERR_STORE_READ_ONLY.
    */
-  create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
-    return this.#creator.create(image, options);
+  create(image: ImageID, options: CreateOptions = {}, id?: string): Promise<Container> {
+    return this.#creator.create(image, options, id);
   }
 
   /** @see ContainerCreator.fork */
@@ -175,10 +176,16 @@ export class ContainerStore {
     return this.#rwLayers.mountForOperation(rwLayerOf(container), options);
   }
 
-  /** Completes the work of dead writers: {@link RwLayerStore.resume}, {@link NameIndex.resume}. */
+  /**
+   * Completes the work of dead writers, and removes what runs have left that are over:
+   * {@link RwLayerStore.resume}, {@link NameIndex.resume}, `sweepRuns`.
+   */
   async resume(): Promise<void> {
     await this.#rwLayers.resume();
     await this.#names.resume();
+    const { layout } = this.#root;
+    if ((await listEntries(layout, layout.runs)).length > 0)
+      await (await import('./run/sweep.ts')).sweepRuns(this.#root, this);
   }
 
   /** @see RwLayerStore.unmount */

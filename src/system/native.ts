@@ -529,6 +529,11 @@ export interface Native {
    * another process holds the lock.
    */
   openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
+  /**
+   * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not inherit
+   * them unless they are passed.
+   */
+  makePipe(): readonly [read: number, write: number];
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
   listXattrs(path: string): Promise<string[]>;

@@ -33,6 +33,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   settle: { summary: "bring packed images into Docker's form", load: () => import('./settle.ts') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.ts') },
   df: { summary: 'show how much disk images and containers use', load: () => import('./df.ts') },
+  run: { summary: 'run a command in a new container', load: () => import('./run.ts') },
   create: { summary: 'make a container from an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   rename: { summary: 'give a container another name', load: () => import('./rename.ts') },
