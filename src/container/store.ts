@@ -176,16 +176,10 @@ export class ContainerStore {
     return this.#rwLayers.mountForOperation(rwLayerOf(container), options);
   }
 
-  /**
-   * Completes the work of dead writers, and removes what runs have left that are over:
-   * {@link RwLayerStore.resume}, {@link NameIndex.resume}, `sweepRuns`.
-   */
+  /** Completes the work of dead writers: {@link RwLayerStore.resume}, {@link NameIndex.resume}. */
   async resume(): Promise<void> {
     await this.#rwLayers.resume();
     await this.#names.resume();
-    const { layout } = this.#root;
-    if ((await listEntries(layout, layout.runs)).length > 0)
-      await (await import('./run/sweep.ts')).sweepRuns(this.#root, this);
   }
 
   /** @see RwLayerStore.unmount */

@@ -1,7 +1,7 @@
 /**
  * Runs a command in an image archive in place. The place of the archive is that of the run. The runtime
- * inherits the place's lock, so a kill of layerstack leaves the root file system to a command that still runs;
- * the next writer removes it afterwards.
+ * inherits the place's lock. So a kill of layerstack leaves the root file system to a command that still
+ * runs, and the next writer removes it afterwards.
  */
 import { join } from 'node:path';
 import { ioOf, runResult, type ProcessOptions, type RunResult } from '../container/run/options.ts';

@@ -530,8 +530,8 @@ export interface Native {
    */
   openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
   /**
-   * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not inherit
-   * them unless they are passed.
+   * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not
+   * inherit them unless they are passed.
    */
   makePipe(): readonly [read: number, write: number];
   getXattr(path: string, name: string): Promise<Uint8Array | null>;

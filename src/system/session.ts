@@ -276,8 +276,8 @@ function closed(): LayerstackError {
 const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /**
- * Makes a directory with a `lock`, and takes the lock, as a new session does. Returns undefined where a reconciler removed the directory before that,
- * because it looked like that of a dead process.
+ * Makes a directory with a `lock`, and takes the lock, as a new session does. Returns undefined where a
+ * reconciler removed the directory before that, because it looked like that of a dead process.
  */
 export async function claim(directory: string): Promise<FileHandle | undefined> {
   await mkdir(directory, { mode: 0o700 });

@@ -2,7 +2,7 @@
 import type { ContainerOverrides } from '../../container/config.ts';
 import type { HostConfig } from '../../container/store.ts';
 import type { OptionSpecs, Values } from './command.ts';
-import { hostConfigOf, HOST_OPTIONS } from './host-options.ts';
+import { hostConfigOf, type HOST_OPTIONS } from './host-options.ts';
 import { labelsOf } from './labels.ts';
 
 export const CONTAINER_OPTIONS = {

@@ -157,6 +157,9 @@ function context(values: {
     get stdoutIsTerminal() {
       return processOutputs.stdout.isTerminal;
     },
+    get stdout() {
+      return processOutputs.stdout;
+    },
     get stderr() {
       return processOutputs.stderr;
     },

@@ -1,4 +1,4 @@
-/** The signals of a command that runs another one: they stop the preparations, and then go to that command. */
+/** The signals of `run`: they stop its preparations, and go to its command when that has started. */
 import type { StartedRun } from '../../container/run/options.ts';
 
 /** Signals that docker's client passes on, as far as Node can receive them. */

@@ -19,7 +19,7 @@ export interface ProcessOptions {
   readonly runtime?: string | undefined;
   /** With a terminal: the command reads from it. Default false. */
   readonly interactive?: boolean | undefined;
-  /** Without a terminal. Default: no input, and the output of this process. */
+  /** For a command without a terminal. Default: it reads nothing, and its output is dropped. */
   readonly streams?: RunStreams | undefined;
   /** Called when the runtime is started. */
   readonly onStart?: ((started: StartedRun) => void) | undefined;

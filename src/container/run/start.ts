@@ -83,7 +83,10 @@ function runtimeArgs(run: Run, { detach, systemdCgroup }: StartOptions): string[
 function startError({ runtime, id, logFile }: Run): LayerstackError {
   const lastError = readLastError(logFile);
   const name = basename(runtime);
-  const why = lastError === '' ? 'it gives no reason' : lastError;
+  // runc begins with words that the error has already.
+  const why =
+    lastError.replace(/^runc run failed: (?:unable to start container process: )?/, '') ||
+    'it gives no reason';
   return new LayerstackError(startErrorCode(lastError), `${name} cannot start the container: ${why}`, { id });
 }
 

@@ -8,10 +8,11 @@ import { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { callSync, native } from '../../system/native.ts';
 
+/** Of each that is left out, the command has /dev/null. */
 export interface RunStreams {
-  /** What the command reads. Default: nothing. */
+  /** What the command reads. */
   readonly stdin?: AsyncIterable<Uint8Array> | undefined;
-  /** Gets what the command writes. It is not ended. Default: this process's. */
+  /** Gets what the command writes. It is not ended. */
   readonly stdout?: NodeJS.WritableStream | undefined;
   readonly stderr?: NodeJS.WritableStream | undefined;
 }
@@ -28,7 +29,7 @@ export class RunPipes {
   readonly #outputs: (() => Promise<void>)[] = [];
   readonly #stdin: RunStreams['stdin'];
 
-  constructor({ stdin, stdout = process.stdout, stderr = process.stderr }: RunStreams) {
+  constructor({ stdin, stdout, stderr }: RunStreams) {
     this.#stdin = stdin;
     let first: Stdio = 'ignore';
     if (stdin !== undefined) {
@@ -52,7 +53,8 @@ export class RunPipes {
     };
   }
 
-  #output(to: NodeJS.WritableStream): number {
+  #output(to: NodeJS.WritableStream | undefined): Stdio {
+    if (to === undefined) return 'ignore';
     const [read, write] = callSync(() => native.makePipe());
     this.#theirs.push(write);
     const from = new Socket({ fd: read, readable: true, writable: false });

@@ -41,8 +41,8 @@ async function endRun(root: Root, containers: RunContainers, name: string): Prom
   const { id, remove } = parseRunName(name);
   if (!isHex64(id)) return;
   const record = readRunRecord(layout, name);
-  // A store may come from elsewhere, so the runtime that it names is started only if this boot has written the
-  // record. Runtimes forget their containers at a reboot anyway.
+  // A store may come from elsewhere. So the runtime that it names is started only if the record was written
+  // in this boot. Runtimes forget their containers at a reboot anyway.
   if (record?.bootId === bootId()) {
     if (await isAlive(id, record)) return;
     await forgetContainer(record.runtime, id);

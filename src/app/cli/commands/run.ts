@@ -1,6 +1,7 @@
 /** `layerstack run`: runs a command in a new container, or in an archive in place. */
 import { unsupportedText } from '../../../container/spec/unsupported.ts';
 import type { StartedRun } from '../../../container/run/options.ts';
+import type { RunStreams } from '../../../container/run/streams.ts';
 import { archiveChoice, ARCHIVE_OPTIONS } from '../archive-choice.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
 import { containerOf, CONTAINER_OPTIONS } from '../container-options.ts';
@@ -68,7 +69,7 @@ export const command = defineCommand({
     await using signals = forwardSignals(context.signal);
     const process = {
       ...{ ...wanted, runtime, interactive, signal: signals.preparing },
-      streams: wanted.tty === true || !interactive ? undefined : { stdin: context.stdin },
+      streams: wanted.tty === true || detach ? undefined : streamsOf(context, interactive),
       onStart(started: StartedRun): void {
         signals.forwardTo(started);
         warnOfVolumes(context, started);
@@ -93,6 +94,12 @@ export const command = defineCommand({
     context.exitWith(status);
   },
 });
+
+function streamsOf(context: Context, interactive = false): RunStreams {
+  const { stdout, stderr } = context;
+  // Node makes the stream of its input on first use, and begins to read it.
+  return { stdout: stdout.stream, stderr: stderr.stream, ...(interactive && { stdin: context.stdin }) };
+}
 
 /** @throws UsageError where an option for containers is given for an archive, or the other way round. */
 function refuseOthers(values: Readonly<Record<string, unknown>>, isArchive: boolean): void {
