@@ -354,7 +354,7 @@ export class ImageStore {
     options: DeleteOptions = {},
     onDeletion?: OnDeletion,
   ): Promise<DeletedRecord[]> {
-    return this.#collector.remove(name, (text) => this.resolve(text), users, options, onDeletion);
+    return this.#collector.remove({ name, resolve: () => this.resolve(name) }, users, options, onDeletion);
   }
 
   /**
@@ -377,7 +377,7 @@ export class ImageStore {
       this.#catalog.entries(),
       this.list(),
     ]);
-    return imageUsage(graph, entries, images, users, kept);
+    return imageUsage(graph, entries, { images, users, kept });
   }
 
   /** Returns the layers as a tree, with the images on them. */

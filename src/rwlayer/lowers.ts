@@ -35,7 +35,7 @@ export async function openLowers(
   const { layout, caps } = root;
   if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
-    return constant([await flatLower(root, layers, layer.initId, layer.parent, signal)]);
+    return constant([await flatLower(root, layers, layer.parent, { initId: layer.initId, signal })]);
   return openDirectories(root, layers, layer);
 }
 
