@@ -81,8 +81,8 @@ export interface Context {
   print(...lines: string[]): void;
   /** Sets the exit status for the case that the command does not fail. Default 0. */
   exitWith(status: number): void;
-  /** For data that is not lines. */
-  readonly stdout: Output;
+  /** The streams for the output of another program, which is passed on byte for byte. */
+  readonly programOutputs: Readonly<Record<'stdout' | 'stderr', NodeJS.WritableStream>>;
   /** For progress and remarks. */
   readonly stderr: Output;
   /** Returns all verbs. */

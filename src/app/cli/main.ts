@@ -20,7 +20,7 @@ import {
 } from './command.ts';
 import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
 import { aftermathLine, describeError } from './errors.ts';
-import { processOutputs } from './terminal.ts';
+import { processOutputs, programOutputs } from './terminal.ts';
 
 const DEFAULT_ROOT = '/var/lib/layerstack';
 
@@ -157,8 +157,8 @@ function context(values: {
     get stdoutIsTerminal() {
       return processOutputs.stdout.isTerminal;
     },
-    get stdout() {
-      return processOutputs.stdout;
+    get programOutputs() {
+      return programOutputs();
     },
     get stderr() {
       return processOutputs.stderr;

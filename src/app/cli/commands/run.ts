@@ -96,9 +96,8 @@ export const command = defineCommand({
 });
 
 function streamsOf(context: Context, interactive = false): RunStreams {
-  const { stdout, stderr } = context;
   // Node makes the stream of its input on first use, and begins to read it.
-  return { stdout: stdout.stream, stderr: stderr.stream, ...(interactive && { stdin: context.stdin }) };
+  return { ...context.programOutputs, ...(interactive && { stdin: context.stdin }) };
 }
 
 /** @throws UsageError where an option for containers is given for an archive, or the other way round. */
