@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -143,6 +144,18 @@ Napi::Value TryRangeLockBinding(const Napi::CallbackInfo& info) {
   const bool exclusive = BoolArg(info[2], "exclusive");
   return Napi::Boolean::New(info.Env(),
                             Sync(info.Env(), [&] { return TryRangeLock(fd, offset, exclusive); }));
+}
+
+// Node's own pipes between processes are sockets, which a program cannot open again by /dev/stdout.
+Napi::Value MakePipeBinding(const Napi::CallbackInfo& info) {
+  return Sync(info.Env(), [&]() -> Napi::Value {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC) != 0) ThrowErrno(errno, "pipe2");
+    Napi::Array ends = Napi::Array::New(info.Env(), 2);
+    ends.Set(0u, fds[0]);
+    ends.Set(1u, fds[1]);
+    return ends;
+  });
 }
 
 Napi::Value TryNamedRangeLockBinding(const Napi::CallbackInfo& info) {
@@ -327,6 +340,7 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("tryRangeLock", Napi::Function::New<TryRangeLockBinding>(env, "tryRangeLock"));
   exports.Set("tryNamedRangeLock", Napi::Function::New<TryNamedRangeLockBinding>(env, "tryNamedRangeLock"));
   exports.Set("releaseRangeLock", Napi::Function::New<ReleaseRangeLockBinding>(env, "releaseRangeLock"));
+  exports.Set("makePipe", Napi::Function::New<MakePipeBinding>(env, "makePipe"));
   exports.Set("getXattr", Napi::Function::New<GetXattrBinding>(env, "getXattr"));
   exports.Set("setXattr", Napi::Function::New<SetXattrBinding>(env, "setXattr"));
   exports.Set("listXattrs", Napi::Function::New<ListXattrsBinding>(env, "listXattrs"));

@@ -6,9 +6,9 @@
  * even if several processes try. A token without a marker is ignored. A count of an earlier boot is ignored,
  * since its mount ended with that boot. For the same reason, the file is not synced.
  */
-import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
+import { bootId } from '../system/processes.ts';
 import { readText } from '../system/store-files.ts';
 
 export interface MountCount {
@@ -18,13 +18,6 @@ export interface MountCount {
   readonly held: readonly string[];
   /** How often the mount was replaced by another one at the same path. */
   readonly generation: number;
-}
-
-let currentBoot: string | undefined;
-
-/** Returns the kernel's id of this boot. */
-function bootId(): string {
-  return (currentBoot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }
 
 /** Reads the count of this boot; undefined when it is missing or unreadable. */

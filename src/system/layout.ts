@@ -58,6 +58,8 @@ export class Layout {
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
+  /** See container/run/directory.ts. */
+  readonly runs = 'layerstack/runs';
   /** Layers that are stored as their tars, and the images of which they are a part. */
   readonly packed = 'layerstack/packed';
   readonly packedLayers = 'layerstack/packed/layers';
@@ -140,6 +142,10 @@ export class Layout {
   }
   container(id: string, file?: string): string {
     return join(this.containers, id, file);
+  }
+  /** `name` is `<container>` or `<container>.rm`. */
+  run(name: string, file?: string): string {
+    return join(this.runs, name, file);
   }
   session(name: string, file?: string): string {
     return join(this.sessions, name, file);

@@ -584,6 +584,11 @@ export interface Native {
   tryNamedRangeLock(fd: number, path: string, offset: number, exclusive: boolean): boolean | null;
   /** Gives the lock of one byte back. */
   releaseRangeLock(fd: number, offset: number): void;
+  /**
+   * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not
+   * inherit them unless they are passed.
+   */
+  makePipe(): readonly [read: number, write: number];
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
   listXattrs(path: string): Promise<string[]>;

@@ -34,6 +34,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   pack: { summary: 'keep the layers of images as tars', load: () => import('./pack.ts') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.ts') },
   df: { summary: 'show how much disk images and containers use', load: () => import('./df.ts') },
+  run: { summary: 'run a command in a new container', load: () => import('./run.ts') },
   create: { summary: 'make a container from an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   rename: { summary: 'give a container another name', load: () => import('./rename.ts') },
