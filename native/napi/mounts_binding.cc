@@ -34,6 +34,7 @@ OverlayMount OverlayMountArg(const Napi::Value& value) {
   mount.root = BytesArg(object.Get("root"), "root");
   mount.target = BytesArg(object.Get("target"), "target");
   mount.lowers = BytesListArg(object.Get("lowers"), "lowers");
+  mount.lower_file = OptionalBytesArg(object, "lowerFile");
   mount.upper = OptionalBytesArg(object, "upper");
   mount.work = OptionalBytesArg(object, "work");
   Napi::Value read_only = object.Get("readOnly");

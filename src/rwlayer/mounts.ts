@@ -15,7 +15,7 @@ import type { LayerStore } from '../layer/store.ts';
 import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
-import { missingLower, openLowers, type Lowers } from './lowers.ts';
+import { areNamed, missingLower, openLowers, type Lowers } from './lowers.ts';
 import {
   dropNewStep,
   firstCountSteps,
@@ -201,19 +201,39 @@ export class RwLayerMounts {
   }
 
   /** Mounts, and counts one use. */
-  async #takeFirst(
+  async #takeFirst(layer: RwLayer, point: MountPoint, options: TakeOptions): Promise<Taken> {
+    if (areNamed(this.#root, layer)) {
+      try {
+        return await this.#mountFirst(layer, point, undefined, options);
+      } catch (error) {
+        // The second attempt says what is wrong, or finds layers that were packed meanwhile.
+        this.#root.log.debug('mounting again', { owner: layer.owner, error: String(error) });
+      }
+    }
+    await using lowers = await openLowers(this.#root, this.#layers, layer, options.signal).catch(
+      (error: unknown) => {
+        throw this.#unlessRemoved(layer, error);
+      },
+    );
+    try {
+      return await this.#mountFirst(layer, point, lowers, options);
+    } catch (error) {
+      throw this.#unlessRemoved(layer, missingLower(this.#root.layout, layer, lowers.list, error));
+    }
+  }
+
+  /** Mounts with these lowers, or with those that `lower` names, and counts one use. */
+  async #mountFirst(
     layer: RwLayer,
     point: MountPoint,
-    { readOnly = false, signal, outlives }: TakeOptions,
+    lowers: Lowers | undefined,
+    { readOnly = false, outlives }: TakeOptions,
   ): Promise<Taken> {
     const { layout } = this.#root;
     const { mountId } = layer;
     const session = this.#root.session();
     const token = newToken();
     const marker = useMarker(layer, token);
-    await using lowers = await openLowers(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
-      throw this.#unlessRemoved(layer, error);
-    });
     // The count comes first. A count without a mount counts as no use, but a mount without a count could have
     // one use or two. The token of a use that outlives the process is ignored once its marker is removed.
     const steps = [
@@ -227,7 +247,7 @@ export class RwLayerMounts {
         await session.mark([], nextCountSteps(layout, mountId, { ...uncounted(), readOnly }));
     } catch (error) {
       await this.#giveBack(layer, token, [marker]).catch(() => undefined); // on failure it stays marked
-      throw this.#unlessRemoved(layer, missingLower(layout, layer, lowers.list, error));
+      throw error;
     }
     return { token, marker, readOnly, generation: 0 };
   }

@@ -111,6 +111,8 @@ export interface OverlayMount {
   readonly target: string;
   /** Topmost first, e.g. `l/ABC…`. */
   readonly lowers: readonly string[];
+  /** A file that has the short names of the lowers, relative to `root`. `lowers` is empty then. */
+  readonly lowerFile?: string;
   readonly upper?: string;
   readonly work?: string;
   readonly readOnly?: boolean;
@@ -392,6 +394,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** The time of the root directory, in seconds since 1970. Default: the directory's own. */
+  readonly rootMtime?: number | undefined;
   /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
   readonly narrowTimes: boolean;
 }
@@ -453,6 +457,8 @@ export interface LayerComparisonOptions {
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
   readonly mend: boolean;
+  /** The most bytes of the tar that are read in a second; 0 for no bound. */
+  readonly rate: number;
 }
 
 export interface LayerDifference {
@@ -572,10 +578,12 @@ export interface Native {
    */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
   /**
-   * Opens or makes a lock file, and takes the lock as {@link tryRangeLock} does. Returns an fd, or null where
-   * another process holds the lock.
+   * Does {@link tryRangeLock}, and then checks that `path` still names the file. Returns null where it does
+   * not; then the lock is not held.
    */
-  openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
+  tryNamedRangeLock(fd: number, path: string, offset: number, exclusive: boolean): boolean | null;
+  /** Gives the lock of one byte back. */
+  releaseRangeLock(fd: number, offset: number): void;
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
   listXattrs(path: string): Promise<string[]>;
@@ -663,9 +671,9 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
-   * sealed uppers between them, topmost first. It walks the uppers only,
-   * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`; a lower may be absolute
+   * (`/proc/self/fd/N/.`). `sealed` are the sealed uppers between them, topmost first. It walks the uppers
+   * only, and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(
     root: string,
