@@ -62,8 +62,6 @@ struct MountLine {
   long parent = -1;
   std::string_view device;  // "major:minor"
   std::string_view path;
-  std::string_view shared;  // numbers of the peer groups; empty for none
-  std::string_view master;
 };
 
 MountLine ParseLine(std::string_view line) {
@@ -76,9 +74,7 @@ MountLine ParseLine(std::string_view line) {
     if (at == 1) mount.parent = NumberOf<long>(word);
     if (at == 2) mount.device = word;
     if (at == 4) mount.path = word;
-    if (at > 5 && word == "-") break;
-    if (at > 5 && word.starts_with("shared:")) mount.shared = word.substr(7);
-    if (at > 5 && word.starts_with("master:")) mount.master = word.substr(7);
+    if (at > 4) break;
   }
   return mount;
 }
@@ -133,7 +129,7 @@ class Search {
   void ReadOwnTable() {
     const std::string table = TextOf("/proc/self/mountinfo");
     EachMount(table, [&](const MountLine& mount) {
-      if (mount.id == id_) group_ = mount.shared;
+      if (mount.id == id_) path_ = mount.path;
     });
     const int self = ::getpid();
     EachMount(table, [&](const MountLine& mount) {
@@ -148,7 +144,7 @@ class Search {
 
   void AddOther(int pid, const MountLine& mount, bool own) {
     if (uses_.others.size() >= kMaxUses) return;
-    const bool copy = !group_.empty() && (mount.shared == group_ || mount.master == group_);
+    const bool copy = !own && mount.path == path_;
     uses_.others.push_back({pid, CommandOf(pid), Unescape(mount.path), own, copy});
   }
 
@@ -211,7 +207,7 @@ class Search {
   dev_t device_ = 0;
   std::string device_text_;
   long id_ = -1;
-  std::string group_;
+  std::string path_;  // as the mount table has it
   std::string own_namespace_;
   std::map<std::string, bool> has_mount_;
   std::set<long> ids_;  // mounts of the file system, in all namespaces

@@ -14,7 +14,7 @@ struct MountUses {
     std::string command;
     std::string path;   // as that namespace has it
     bool own = false;   // in the namespace of this process
-    bool copy = false;  // the kernel made it by propagation, and removes it with the original
+    bool copy = false;  // at the same path: the end of the directory below it ends it too
   };
   struct User {
     int pid = 0;

@@ -47,7 +47,7 @@ class Copier {
     while (!stack.empty()) {
       Level& level = stack.back();
       if (level.names.empty()) {
-        CopyTimes(level.to.get(), ".", level.st, 0, Full(level.path));
+        Finish(level);
         stack.pop_back();
         continue;
       }
@@ -77,12 +77,18 @@ class Copier {
     if (Again<::mkdirat>(parent, name.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", full);
     level.to.reset(Again<::openat>(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!level.to) ThrowErrno(errno, "open", full);
-    if (Again<::fchown>(level.to.get(), level.st.st_uid, level.st.st_gid) != 0)
-      ThrowErrno(errno, "fchown", full);
-    CopyAttributes(level.from.get(), level.to.get(), full, OverlayMarks::kCopy);
-    if (Again<::fchmod>(level.to.get(), level.st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", full);
     level.names = SortedEntries(level.from.get(), full);
     return level;
+  }
+
+  // Gives a directory its attributes. Earlier, its entries would inherit its default ACL and group.
+  void Finish(const Level& level) const {
+    const std::string full = Full(level.path);
+    const int to = level.to.get();
+    if (Again<::fchown>(to, level.st.st_uid, level.st.st_gid) != 0) ThrowErrno(errno, "fchown", full);
+    CopyAttributes(level.from.get(), to, full, OverlayMarks::kCopy);
+    if (Again<::fchmod>(to, level.st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", full);
+    CopyTimes(to, ".", level.st, 0, full);
   }
 
   // Copies an entry. Returns a directory, which the caller copies next.

@@ -1,10 +1,12 @@
 /**
  * The mount count: the uses of an RW layer's mount, across processes. The file is
- * `layerstack/mounts/<mount-id>.json` = `{"bootId":"…","count":n,"readOnly":false,"held":[…],"generation":n}`, read and
- * written under the RW layer's lock. A use that ends with an operation or its process (`cp`, `export`, a
- * mount that is being made) is counted, and also has a token in `held`, so that it is given back only once,
- * even if several processes try. A token without a marker is ignored. A count of an earlier boot is ignored,
- * since its mount ended with that boot. For the same reason, the file is not synced.
+ * `layerstack/mounts/<mount-id>.json`, read and written under the RW layer's lock. It holds
+ * `{"bootId":"…","count":n,"readOnly":false,"held":[…],"generation":n}`.
+ *
+ * A use that ends with an operation or its process (`cp`, `export`, a mount that is being made) is counted,
+ * and has a token in `held`, so that it is given back only once, even if several processes try. A token
+ * without a marker is ignored. A count of an earlier boot is ignored, since its mount ended with that boot.
+ * For the same reason, the file is not synced.
  */
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';

@@ -44,7 +44,7 @@ export class Replacement {
     return [this.#beside.makeStep(), this.#beside.mountStep(lowers, this.#count.readOnly)];
   }
 
-  /** Returns the steps that count the new generation. A generation that is counted and not made does no harm. */
+  /** Returns the steps that count the new generation. One that is counted and not made does no harm. */
   countSteps(): BatchStep[] {
     const { generation } = this;
     return nextCountSteps(this.#root.layout, this.#layer.mountId, { ...this.#count, generation });

@@ -12,7 +12,9 @@ const NAMED = 3;
 
 /**
  * Requires that only the mount at the path of the RW layer can write to its upper. Other mounts of the
- * overlay could: those in the namespace of a runtime, and bind mounts. Mounts below it would be lost.
+ * overlay could: those in the namespace of a runtime, and bind mounts. A copy at the same path in another
+ * namespace, which no process uses, does not count: it ends when the mount point is removed. Mounts below it
+ * would be lost.
  * @throws {@link LayerstackError} ERR_CONTAINER_BUSY, with the processes.
  */
 export async function requireSoleMount(root: Root, layer: RwLayer): Promise<void> {

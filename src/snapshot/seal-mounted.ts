@@ -176,7 +176,7 @@ async function finish({ layout }: Root, id: string): Promise<void> {
   await call(native.batch(layout.root, steps));
 }
 
-/** Returns the files that the container's directory has for the snapshot: first the one that tells them apart. */
+/** Returns the files in the container's directory for the snapshot; {@link isExchanged} has the first. */
 function sealedFiles(layout: Layout, id: string): string[] {
   const directory = layout.overlay(id);
   return [layout.overlay(id, 'committed'), `${directory}/sealed-link`, `${directory}/sealed-lower`];

@@ -132,7 +132,7 @@ export interface MountUses {
     readonly path: string;
     /** In the mount namespace of this process. */
     readonly own: boolean;
-    /** The kernel made it by propagation, and removes it with the original. */
+    /** At the same path in another namespace: the removal of the mount point ends it too (Linux 3.18). */
     readonly copy: boolean;
   }[];
   /** Mounts below it. */
