@@ -19,8 +19,12 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readProgram, run } from '../suites/support/run.js';
 
-/** The suite of Debian that has each kernel. */
-export const KERNELS = { '5.10': 'bullseye', 6.1: 'bookworm', 6.12: 'trixie' };
+/** The suite of Debian that has each kernel, and whether the kernel mounts packed layers. */
+export const KERNELS = new Map([
+  ['5.10', { suite: 'bullseye', packed: false }],
+  ['6.1', { suite: 'bookworm', packed: true }],
+  ['6.12', { suite: 'trixie', packed: true }],
+]);
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 /** Where all that is downloaded stays. */
@@ -160,7 +164,7 @@ async function unpack(archive, directory) {
 
 /**
  * Returns a kernel that is ready for qemu.
- * @param name one of {@link KERNELS}
+ * @param name a key of {@link KERNELS}
  * @returns its version and the paths of the kernel, of the folder of its modules, and of the initramfs.
  */
 export async function kernelOf(name) {
@@ -170,7 +174,7 @@ export async function kernelOf(name) {
     const staged = mkdtempSync(join(CACHE, 'new-'));
     try {
       const apt = join(staged, 'apt');
-      await unpack(await download(KERNELS[name], apt), staged);
+      await unpack(await download(KERNELS.get(name).suite, apt), staged);
       rmSync(apt, { recursive: true });
       renameSync(staged, directory);
     } finally {
