@@ -11,6 +11,7 @@ export const SIGNATURES: Signatures = {
     "store.pruneOrphans": {"parameters":[{"name":"options","shape":{"object":"OrphanOptions"},"optional":true}],"async":true},
     "store.scrub": {"parameters":[{"name":"options","shape":{"object":"ScrubOptions"},"optional":true}]},
     "store.announceTemporary": {"parameters":[{"name":"path","shape":"string"}],"async":true},
+    "store.close": {"parameters":[{"name":"options","shape":{"object":"CloseOptions"},"optional":true}],"async":true},
   },
   objects: {
     "OpenOptions": {"keys":{"root":"string","readOnly":"boolean","allowUnsafeRoot":"boolean","log":{"object":"Logger"},"addon":"string"}},
@@ -20,5 +21,6 @@ export const SIGNATURES: Signatures = {
     "FsckOptions": {"keys":{"deep":"boolean","repair":"boolean","from":{"list":"string"},"pull":"boolean","signal":{"object":"AbortSignal"}}},
     "OrphanOptions": {"keys":{"force":"boolean","dryRun":"boolean","signal":{"object":"AbortSignal"}}},
     "ScrubOptions": {"keys":{"rate":"number","restart":"boolean","signal":{"object":"AbortSignal"}}},
+    "CloseOptions": {"keys":{"signal":{"object":"AbortSignal"}}},
   },
 };
