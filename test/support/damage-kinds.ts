@@ -1,7 +1,6 @@
 /**
  * The ways in which a store can be damaged, as data: what is done to the store, the finding of fsck, and what
- * mends it. test/integration/damage-kinds.test.ts does all of them to a store of layerstack, and
- * test/conformance/damage-kinds.test.ts to one of dockerd. docs/reliability.md lists them.
+ * mends it. test/integration/damage-kinds.test.ts does all of them.
  */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
