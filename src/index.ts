@@ -26,6 +26,9 @@ export type {
   StoreListener,
 } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
+export type { CloseOptions } from './app/store-parts.ts';
+export type { PackOptions } from './image/pack.ts';
+export type { SettleOptions } from './image/settle.ts';
 export type { FsckOptions } from './app/fsck.ts';
 export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';

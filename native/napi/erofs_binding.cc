@@ -45,6 +45,8 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
     source.lowers = BytesListArg(options.Get("lowers"), "lowers");
     Napi::Value latest = options.Get("latestMtime");
     if (!latest.IsUndefined()) source.latest_mtime = IntArg(latest, "latestMtime");
+    Napi::Value root = options.Get("rootMtime");
+    if (!root.IsUndefined()) source.root_mtime = IntArg(root, "rootMtime");
     source.narrow_times = BoolArg(options.Get("narrowTimes"), "narrowTimes");
     std::shared_ptr<const HeldFd> fd = FdArg(options.Get("fd"), "fd");
     Napi::Promise result = Async<Warnings>(

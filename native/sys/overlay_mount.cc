@@ -8,6 +8,7 @@
 
 #include <climits>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -377,6 +378,37 @@ bool Unmount(const std::string& target, bool detach) {
   if (Again<::umount2>(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) == 0) return true;
   if (errno == EINVAL || errno == ENOENT) return false;
   ThrowErrno(errno, "umount2", target);
+}
+
+bool UnmountBehind(const std::string& target) {
+  auto held = std::make_shared<UniqueFd>(
+      Again<::open>(target.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!*held && errno != ENOENT) ThrowErrno(errno, "open", target);
+  if (!Unmount(target, true)) return false;
+  try {
+    RunOnOwnThread([held] { held->reset(); });
+  } catch (const Failure&) {
+    // Without a thread it ends here, when `held` does.
+  }
+  return true;
+}
+
+void SetMountReadOnly(const std::string& target, bool read_only) {
+  MountAttr change = {};
+  (read_only ? change.attr_set : change.attr_clr) = kMountAttrRdonly;
+  const long result = Again<::syscall>(kSysMountSetattr, AT_FDCWD, target.c_str(), AT_SYMLINK_NOFOLLOW,
+                                       &change, sizeof change);
+  if (result == 0) return;
+  if (errno != ENOSYS && errno != EPERM) ThrowErrno(errno, "mount_setattr", target);
+  // Before Linux 5.12. Its other flags are those that a new mount has.
+  const unsigned long flags = MS_REMOUNT | MS_BIND | (read_only ? MS_RDONLY : 0);
+  if (Again<::mount>(nullptr, target.c_str(), nullptr, flags, nullptr) != 0)
+    ThrowErrno(errno, "mount", target);
+}
+
+void SetFileSystemReadOnly(const std::string& target) {
+  if (Again<::mount>(nullptr, target.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0)
+    ThrowErrno(errno, "mount", target);
 }
 
 MountState StateOf(const std::string& path) {

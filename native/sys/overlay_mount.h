@@ -48,6 +48,18 @@ UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lo
 // False if nothing is mounted at `target`. A link at `target` is not followed.
 bool Unmount(const std::string& target, bool detach);
 
+// Takes the mount out of the tree at once, as `detach` does. The file system ends on another thread: the last
+// mount of an overlay syncs the whole file system of its upper. False if nothing is mounted at `target`.
+bool UnmountBehind(const std::string& target);
+
+// Makes the mount at `target` read-only or writable, but not its file system or other mounts of that. Throws
+// EBUSY if files are open for writing through the mount, and EINVAL if nothing is mounted there.
+void SetMountReadOnly(const std::string& target, bool read_only);
+
+// Makes the file system at `target` read-only, in all its mounts. Throws EBUSY if files of it are open for
+// writing, or are open without a name.
+void SetFileSystemReadOnly(const std::string& target);
+
 enum class MountState { kNone, kOverlay, kOther };
 // Whether `path` itself is the root of a mount. A missing path is kNone.
 MountState StateOf(const std::string& path);

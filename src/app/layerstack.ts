@@ -24,7 +24,7 @@ import { Images } from './images.ts';
 import { SIGNATURES } from './signatures/store.ts';
 import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
-import { StoreParts } from './store-parts.ts';
+import { StoreParts, type CloseOptions } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
 
 /** The directory of the store where no other is named. */
@@ -248,11 +248,12 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Destroys the streams that are still being read, waits for deletions in the background, and releases the
-   * root. Mounts stay. A second call does nothing.
+   * Destroys the streams that are still being read, waits for work in the background, and releases the root.
+   * That work is deletions, and the settling of images with the form `auto`, which `signal` ends. Mounts
+   * stay. A second call does nothing.
    */
-  close(): Promise<void> {
-    return this.#parts.close();
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#parts.close(options);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

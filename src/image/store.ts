@@ -84,6 +84,11 @@ export interface AddOptions {
   readonly dated?: boolean | undefined;
   /** Fails with ERR_IMAGE_NOT_FOUND where the store does not have an image already. Default false. */
   readonly existing?: boolean | undefined;
+  /**
+   * The form of the images. Default: that of their top layers. With `packed`, all of these have a packed
+   * form, and layers that are also extracted stay noted until {@link ImageStore.dropSecondForms}.
+   */
+  readonly form?: 'packed' | undefined;
 }
 
 export interface CreatedImage {
@@ -158,7 +163,7 @@ export class ImageStore {
   async add(
     images: readonly NewImage[],
     names: readonly TagChange[],
-    { signal, dated = false, existing = false }: AddOptions = {},
+    { signal, dated = false, existing = false, form }: AddOptions = {},
   ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
@@ -166,7 +171,9 @@ export class ImageStore {
     const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       if (existing) for (const { config } of images) await this.get(config.id);
       // Under the lock: a settle that runs meanwhile moves the image before or after this change.
-      const forms = await this.#formsOf(images);
+      const forms = form
+        ? new Map(images.map(({ config }) => [config.id, form]))
+        : await this.#formsOf(images);
       const formOf = (id: ImageID): LayerForm => forms.get(id) ?? this.#db.formOf(id) ?? 'classic';
       const fresh = new Set(images.map(({ config }) => config.id));
       for (const { id } of names) if (!fresh.has(id)) await this.get(id);
@@ -174,8 +181,9 @@ export class ImageStore {
         const previous = references.set(reference, id);
         return previous === undefined || previous === id ? {} : { previous };
       });
-      // Readers skip a new name without its image, but a name that moves must always have one.
-      const moves = tagged.some(({ previous }) => previous !== undefined);
+      // Readers skip a new name without its image, but a name that moves must always have one. dockerd must
+      // see an image that is packed with its names, or not at all.
+      const moves = form === 'packed' || tagged.some(({ previous }) => previous !== undefined);
       const steps = moves ? draft.beforeNames : draft.afterNames;
       const now = localTime(new Date());
       if (dated)
@@ -200,13 +208,13 @@ export class ImageStore {
       }
       steps.push(...contents.values());
       // A reader sees an image that moves from one form to the other in at least one of them.
-      draft.afterNames.push(...left);
+      (form === 'packed' ? draft.beforeNames : draft.afterNames).push(...left);
       return { created, tagged };
     };
     const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
     return await this.#repositories.change(edit, {
       signal,
-      afterwards: () => this.#layers.forgetUnused(chains),
+      afterwards: () => (form === 'packed' ? Promise.resolve() : this.#layers.forgetUnused(chains)),
     });
   }
 
@@ -358,7 +366,7 @@ export class ImageStore {
     options: DeleteOptions = {},
     onDeletion?: OnDeletion,
   ): Promise<DeletedRecord[]> {
-    return this.#collector.remove(name, (text) => this.resolve(text), users, options, onDeletion);
+    return this.#collector.remove({ name, resolve: () => this.resolve(name) }, users, options, onDeletion);
   }
 
   /**
@@ -381,7 +389,7 @@ export class ImageStore {
       this.#catalog.entries(),
       this.list(),
     ]);
-    return imageUsage(graph, entries, images, users, kept);
+    return imageUsage(graph, entries, { images, users, kept });
   }
 
   /** Returns the layers as a tree, with the images on them. */
@@ -401,6 +409,20 @@ export class ImageStore {
   async resume(): Promise<void> {
     await this.originals.resume();
     await this.#collector.resume();
+  }
+
+  /**
+   * Takes one form from those of the layers that are in both: the extracted one unless an image in Docker's
+   * form has it. Layers below mounted containers stay in both until a later collection. A failure is logged,
+   * and the next writer repeats this.
+   */
+  dropSecondForms(chains: readonly ChainID[]): Promise<void> {
+    return this.#collector.dropSecondForms(chains);
+  }
+
+  /** Returns the top layers of the images in Docker's form, except for those in `but`. */
+  classicTops(but: readonly ImageID[]): Promise<Iterable<ChainID>> {
+    return this.#collector.tops('classic', but);
   }
 
   /**

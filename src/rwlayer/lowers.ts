@@ -35,7 +35,7 @@ export async function openLowers(
   const { layout, caps } = root;
   if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
-    return constant([await flatLower(root, layers, layer.initId, layer.parent, signal)]);
+    return constant([await flatLower(root, layers, layer.parent, { initId: layer.initId, signal })]);
   return openDirectories(root, layers, layer);
 }
 
@@ -69,6 +69,11 @@ export async function openDirectories(root: Root, layers: LayerStore, layer: RwL
 
 function constant(list: readonly string[]): Lowers {
   return { list, packed: false, [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+/** Returns whether all those of the lowers that are short names lead to a layer. */
+export function hasShortNames(layout: Layout, lowers: readonly string[]): boolean {
+  return lowers.every((lower) => !lower.startsWith('l/') || isShortName(layout, lower));
 }
 
 function isShortName(layout: Layout, name: string): boolean {

@@ -124,7 +124,7 @@ export class Layout {
   }
   /** Returns the path of a lower, which is relative to `overlay2`. */
   lower(lower: string): string {
-    return posix.normalize(`${this.overlay2}/${lower}`);
+    return lower.startsWith('/') ? lower : posix.normalize(`${this.overlay2}/${lower}`);
   }
   /** `id` is a cache-id, a mount-id or an init-id. */
   overlay(id: string, entry?: OverlayEntry): string {

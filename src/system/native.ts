@@ -58,6 +58,24 @@ export type BatchStep =
   | { readonly op: 'mount'; readonly mount: OverlayMount }
   /** As {@link Native.unmount}. Accepts a path where nothing is mounted. */
   | { readonly op: 'unmount'; readonly target: string; readonly detach: boolean }
+  /** As an unmount with `detach`, but the file system ends on another thread: an overlay's end syncs. */
+  | { readonly op: 'unmountBehind'; readonly target: string }
+  /**
+   * Makes the mount at `target` read-only or writable, but not other mounts of its file system. Fails with
+   * EBUSY where files are open for writing through it.
+   */
+  | { readonly op: 'mountReadOnly'; readonly target: string; readonly readOnly: boolean }
+  /**
+   * Makes the file system at `target` read-only, in all its mounts. Fails with EBUSY where files of it are
+   * open for writing, or are open without a name.
+   */
+  | { readonly op: 'fileSystemReadOnly'; readonly target: string }
+  /**
+   * Makes the directory `to` a copy of the upper `from`, which may change meanwhile; both are relative to
+   * `root`, which is absolute. Fails with ERR_CONTAINER_BUSY where entries are made, moved or removed during
+   * each of several attempts.
+   */
+  | { readonly op: 'copyUpper'; readonly root: string; readonly from: string; readonly to: string }
   /** As {@link Native.populateInit}; `root` is absolute. */
   | {
       readonly op: 'populateInit';
@@ -101,6 +119,35 @@ export interface OverlayMount {
   readonly method: MountMethod;
   /** Extra options, e.g. `index=off`. */
   readonly options: readonly string[];
+}
+
+/** What else uses the file system of a mount. Each list has an upper bound. */
+export interface MountUses {
+  /** Other mounts of it. */
+  readonly others: readonly {
+    /** A process in the namespace of the mount. */
+    readonly pid: number;
+    readonly command: string;
+    /** As that namespace has it. */
+    readonly path: string;
+    /** In the mount namespace of this process. */
+    readonly own: boolean;
+    /** The kernel made it by propagation, and removes it with the original. */
+    readonly copy: boolean;
+  }[];
+  /** Mounts below it. */
+  readonly below: readonly string[];
+  readonly users: readonly MountUser[];
+}
+
+/** A process that uses a mount. */
+export interface MountUser {
+  readonly pid: number;
+  readonly command: string;
+  /** By its root or working directory, or by open files. The strongest use. */
+  readonly how: 'root' | 'directory' | 'reads' | 'writes';
+  /** In the mount namespace of this process. */
+  readonly own: boolean;
 }
 
 /**
@@ -347,6 +394,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** The time of the root directory, in seconds since 1970. Default: the directory's own. */
+  readonly rootMtime?: number | undefined;
   /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
   readonly narrowTimes: boolean;
 }
@@ -571,6 +620,11 @@ export interface Native {
   unmount(target: string, detach: boolean): Promise<boolean>;
   /** Returns whether `path` is a mount point, and whether its mount is an overlay. */
   mountState(path: string): Promise<'none' | 'overlay' | 'other'>;
+  /**
+   * Finds what else uses the mount at `target`, by reading /proc. `everyone`: looks at all processes, which
+   * takes some 10 µs for each open file; otherwise only at those in other namespaces that have the mount.
+   */
+  mountUses(target: string, everyone: boolean): Promise<MountUses>;
   /** Probes everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
@@ -615,9 +669,9 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
-   * sealed uppers between them, topmost first. It walks the uppers only,
-   * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`; a lower may be absolute
+   * (`/proc/self/fd/N/.`). `sealed` are the sealed uppers between them, topmost first. It walks the uppers
+   * only, and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(
     root: string,

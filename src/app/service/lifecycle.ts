@@ -157,7 +157,7 @@ export class Service {
     for (const server of this.#servers) server.closeAllConnections();
     for (const watch of this.#watches) watch();
     const closed = this.#store
-      .close()
+      .close({ signal: AbortSignal.abort(new Error(STOPPING)) })
       .catch((error: unknown) => this.#log.error('cannot close the store', { error }));
     if (!(await within(UNWIND_MS, closed)))
       this.#log.warn('some removed files are not deleted yet: the next writer deletes them');

@@ -31,6 +31,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   tag: { summary: 'name an image', load: () => import('./tag.ts') },
   rmi: { summary: 'remove images', load: () => import('./rmi.ts') },
   settle: { summary: "bring packed images into Docker's form", load: () => import('./settle.ts') },
+  pack: { summary: 'keep the layers of images as tars', load: () => import('./pack.ts') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.ts') },
   df: { summary: 'show how much disk images and containers use', load: () => import('./df.ts') },
   create: { summary: 'make a container from an image', load: () => import('./create.ts') },
