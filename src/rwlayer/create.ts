@@ -44,8 +44,7 @@ export class Bases {
     const lock = await this.#root.locks.acquireAll('layers', [parent, REPAIR], { signal, shared: true });
     try {
       const lowers = this.#knownStack(parent);
-      if (lowers === undefined && !isClassic(this.#root, parent))
-        return await this.#openPacked(parent, lock);
+      if (lowers === undefined && !isClassic(this.#root, parent)) return await this.#openPacked(parent, lock);
       return {
         parent,
         lowers: lowers ?? (await this.#stack(parent)),

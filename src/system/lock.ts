@@ -153,8 +153,8 @@ export class Locks {
   }
 
   /**
-   * Returns the queue of a byte, and what ends a turn in it. `file` is the file in which the caller has locked
-   * the byte, if it did.
+   * Returns the queue of a byte, and the function that ends a turn in it. `file` is the file in which the
+   * caller has locked the byte, if it did.
    */
   #turnsOf(
     kind: LockKind,

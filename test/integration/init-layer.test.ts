@@ -1,4 +1,13 @@
-import { lchownSync, lstatSync, mkdirSync, openSync, closeSync, symlinkSync, unlinkSync } from 'node:fs';
+import {
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  closeSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -67,7 +76,7 @@ async function compare(images: readonly DirectoryNode[]): Promise<void> {
     await build(join(root, `layer${i}`), image);
     lowers.push(`layer${i}`);
   }
-  for (const name of ['theirs', 'ours', 'work', 'merged']) mkdirSync(join(root, name), 0o755);
+  for (const name of ['theirs', 'ours', 'again', 'work', 'merged']) mkdirSync(join(root, name), 0o755);
   const merged = join(root, 'merged');
   const mount = {
     root,
@@ -83,7 +92,11 @@ async function compare(images: readonly DirectoryNode[]): Promise<void> {
   await unmount(merged);
 
   await call(native.populateInit(root, lowers, 'ours'));
-  expect(await snapshot(join(root, 'ours'), OPAQUE)).toEqual(await snapshot(join(root, 'theirs'), OPAQUE));
+  const theirs = await snapshot(join(root, 'theirs'), OPAQUE);
+  expect(await snapshot(join(root, 'ours'), OPAQUE)).toEqual(theirs);
+  // The second container of an image uses the plan of the first one.
+  await call(native.populateInit(root, lowers, 'again'));
+  expect(await snapshot(join(root, 'again'), OPAQUE)).toEqual(theirs);
   await mountOverlay({ ...mount, upper: 'ours' });
   expect(await snapshot(merged, { times: false })).toEqual(theirView);
   await unmount(merged);
@@ -100,6 +113,17 @@ const dir = (children: Record<string, Node>, facts: Partial<DirectoryNode> = {})
 });
 const file: Node = { kind: 'file', content: 'of the image', mode: 0o644, uid: 7 };
 const whiteout: Node = { kind: 'whiteout' };
+
+test('a layer that was replaced is looked at again', async () => {
+  const root = scratch();
+  for (const name of ['first', 'second']) mkdirSync(join(root, name), 0o755);
+  await build(join(root, 'layer'), dir({ proc: dir({}) }));
+  await call(native.populateInit(root, ['layer'], 'first'));
+  renameSync(join(root, 'layer'), join(root, 'old'));
+  await build(join(root, 'layer'), dir({}));
+  await call(native.populateInit(root, ['layer'], 'second'));
+  expect([exists(join(root, 'first/proc')), exists(join(root, 'second/proc'))]).toEqual([false, true]);
+});
 
 describe('populateInit leaves what dockerd leaves on a mounted overlay', () => {
   test.each<[string, DirectoryNode[]]>([
