@@ -7,6 +7,7 @@ import { isHex64 } from '../core/digest.ts';
 import { constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
+import { RUNTIMES } from '../container/run/runtime.ts';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
@@ -64,14 +65,13 @@ async function unlessDenied<T>(probe: Promise<T>): Promise<T | undefined> {
   });
 }
 
-function finding(
-  name: string,
-  good: boolean,
-  detail: string,
-  advice: string,
-  bad: 'warn' | 'fail' = 'fail',
-): Finding {
-  return { name, state: good ? 'ok' : bad, detail, advice: good ? '' : advice };
+function finding(name: string, good: boolean, detail: string, advice: string): Finding {
+  return { name, state: good ? 'ok' : 'fail', detail, advice: good ? '' : advice };
+}
+
+/** Returns a finding that only warns where the check fails. */
+function warning(name: string, good: boolean, detail: string, advice: string): Finding {
+  return good ? finding(name, good, detail, advice) : { name, state: 'warn', detail, advice };
 }
 
 /**
@@ -152,12 +152,11 @@ const EROFS_METHODS: Readonly<Record<ErofsMethod | 'none', string>> = {
 async function packedFinding({ probe }: Capabilities, directory: string): Promise<Finding> {
   if (!probe.sysAdmin) return unknown('erofs', `uid ${probe.uid} may not mount`);
   const method = await probeErofs(directory);
-  return finding(
+  return warning(
     'erofs',
     method !== 'none',
     `${method}: ${EROFS_METHODS[method]}`,
     'load the module: modprobe erofs (Linux 6.4 and later)',
-    'warn',
   );
 }
 
@@ -195,27 +194,24 @@ async function rootFinding(place: RootPlace): Promise<Finding> {
 
 function libraryFindings({ probe, zstd, gzip }: Capabilities): Finding[] {
   return [
-    finding(
+    warning(
       'sha256',
       probe.sha256 === 'openssl',
       probe.sha256,
       'use a Node that exports its OpenSSL: digests are slower without it',
-      'warn',
     ),
     finding('inflate', true, probe.inflate, ''),
-    finding(
+    warning(
       'gzip',
       gzip === 'libdeflate',
       gzip === 'libdeflate' ? gzip : `zlib (${probe.inflate})`,
       'install libdeflate0: pushes compress slower without it',
-      'warn',
     ),
-    finding(
+    warning(
       'zstd',
       zstd === 'native',
       zstd === 'native' ? probe.zstd : 'JavaScript',
       'install libzstd1 or use Node >= 22.15: zstd layers load slower without it',
-      'warn',
     ),
   ];
 }
@@ -224,12 +220,11 @@ async function dockerdFinding(layout: Layout): Promise<Finding> {
   const path = layout.at(layout.writerLock);
   const running = await isLocked(path, false);
   if (running === undefined) return unknown('dockerd', `${path} cannot be read`);
-  return finding(
+  return warning(
     'dockerd',
     !running,
     running ? 'runs on this root' : 'does not run on this root',
     'stop dockerd to change the store, or read it with --read-only',
-    'warn',
   );
 }
 
@@ -242,12 +237,11 @@ async function sessionFinding(layout: Layout): Promise<Finding> {
   );
   const live = locked.filter((one) => one === true).length;
   const dead = locked.filter((one) => one === false).length;
-  return finding(
+  return warning(
     'sessions',
     dead === 0,
     `${live} at work, ${dead} dead`,
     'the next command that writes removes what the dead ones left',
-    'warn',
   );
 }
 
@@ -273,18 +267,17 @@ async function depthFinding(layout: Layout): Promise<Finding> {
     return depths.get(name) ?? 0;
   };
   const deep = layers.filter((name) => depth(name) > DOCKER_MAX_DEPTH);
-  return finding(
+  return warning(
     'layers',
     deep.length === 0,
     `${layers.length} layers` + (deep.length > 0 ? `, ${deep.length} deeper than ${DOCKER_MAX_DEPTH}` : ''),
     'dockerd cannot use images that deep; layerstack can',
-    'warn',
   );
 }
 
 function programFindings(): Finding[] {
   return [
-    ...['runc', 'crun'].map((name) => programFinding(name, 'only needed to run bundles', '')),
+    ...RUNTIMES.map((name) => programFinding(name, 'only needed by `run`, unless another runtime is', '')),
     ...EXT4_PROGRAMS.map((name) =>
       programFinding(name, 'only needed by `image --format ext4`', 'install e2fsprogs to write ext4 images'),
     ),

@@ -98,7 +98,7 @@ export class Images {
   save(images: string | readonly string[], options: SaveOptions = {}): Readable {
     return this.#parts.streams.from(async () => {
       const { save } = await late();
-      return timedBytes('save', save(this.#parts, namesOf(images), options, this.#saved));
+      return timedBytes('save', save(this.#parts, namesOf(images), { ...options, onSaved: this.#saved }));
     });
   }
 
@@ -120,7 +120,7 @@ export class Images {
         `${fd} is not a file descriptor: open the file first`,
       );
     const { saveTo } = await late();
-    await timed('save', 'total', () => saveTo(fd, this.#parts, namesOf(images), options, this.#saved));
+    await timed('save', 'total', () => saveTo(fd, this.#parts, namesOf(images), { ...options, onSaved: this.#saved }));
   }
 
   /**

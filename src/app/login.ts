@@ -47,7 +47,7 @@ export async function login(
   const settings = await storeSettings(root, allowUnsafeRoot);
   const status = await checkLogin(host, credentials, { settings, log }, signal);
   if (!keep) return status;
-  const { helper, path } = await keepLogin(host, credentials, status, config, signal);
+  const { helper, path } = await keepLogin(host, credentials, status, { config, signal });
   const plain = helper === undefined && status.IdentityToken === '' && credentials.password !== undefined;
   return { ...status, ...(plain && { unencrypted: path }) };
 }

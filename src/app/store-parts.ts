@@ -78,6 +78,9 @@ export class StoreParts {
   /** Completes or undoes the unfinished work of earlier writers of the store. */
   async resume(): Promise<void> {
     await this.containers.resume();
+    const { layout } = this.root;
+    if ((await listEntries(layout, layout.runs)).length > 0)
+      await (await import('./late/containers.ts')).sweepRuns(this.root, this.containers);
     const markers = await allMarkers(this.root.layout);
     if ([...markers].some((marker) => marker.startsWith('snapshot.')))
       await (await this.snapshots()).resume();

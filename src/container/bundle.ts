@@ -118,13 +118,13 @@ export async function writeBundle(
     ...requested.anonymous,
   ]);
   for (const { destination } of volumes.mounts) taken.add(destination);
-  const files = await nameFiles(host, config.Hostname, path, taken, log);
+  const files = await nameFiles(host, { hostname: config.Hostname, directory: path, taken }, log);
   const own = [...volumes.mounts, ...files.map((file) => file.mount)];
   const spec = runtimeSpec(
     {
       ...{ id, config, host, security, user, rootfs: mount.path },
       readOnly: options.readOnly ?? (mount.readOnly || host.ReadonlyRootfs === true),
-      mounts: allMounts(host, requested.mounts, own, security.writableCgroups, log),
+      mounts: allMounts(host, { requested: requested.mounts, own }, security.writableCgroups, log),
       propagation: requested.propagation,
       devices: await devicesOf(host, log),
       resources: await resourcesOf(host, log),

@@ -12,13 +12,18 @@ import { parseContainerName } from './names.ts';
 import { readText } from '../system/store-files.ts';
 import { MAX_DOCUMENT_BYTES, readContainer, type Container } from './record.ts';
 
+export interface RenameOptions {
+  /** The new name. */
+  readonly name: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** @see ContainerStore.rename */
 export async function renameContainer(
   root: Root,
   names: NameIndex,
   { id, name: before }: Container,
-  name: string,
-  signal?: AbortSignal,
+  { name, signal }: RenameOptions,
 ): Promise<Container> {
   const session = root.session();
   const { layout } = root;

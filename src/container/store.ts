@@ -29,7 +29,7 @@ import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { RootfsArchive } from './archive.ts';
 import { containerRootfs } from './container-rootfs.ts';
-import { ContainerCreator, type CreateOptions } from './create.ts';
+import type { ContainerCreator, CreateOptions } from './create.ts';
 import type { ForkOptions, ForkSource } from './fork.ts';
 import type { Mount } from './mount.ts';
 import { NameIndex } from './name-index.ts';
@@ -75,7 +75,7 @@ export class ContainerStore {
   readonly #images: ImageStore;
   readonly #layers: LayerStore;
   readonly #names: NameIndex;
-  readonly #creator: ContainerCreator;
+  #creator: Promise<ContainerCreator> | undefined;
   readonly #remover: ContainerRemover;
   readonly #rwLayers: RwLayerStore;
 
@@ -89,23 +89,31 @@ export class ContainerStore {
       return container && rwLayerOf(container);
     };
     this.#rwLayers = new RwLayerStore(root, layers, overlay, { find });
-    this.#creator = new ContainerCreator(root, images, this.#rwLayers, this.#names);
     this.#remover = new ContainerRemover(root, this.#rwLayers, this.#names);
   }
 
   /**
    * Makes a container of an image, atomically: a failure leaves nothing. It is durable on return only with
    * the option `durable`.
+   * @param id - the id of the container; a random one by default
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for
    *   a bad name, ERR_STORE_READ_ONLY.
    */
-  create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
-    return this.#creator.create(image, options);
+  async create(image: ImageID, options: CreateOptions = {}, id?: string): Promise<Container> {
+    return (await this.#create()).create(image, options, id);
   }
 
   /** @see ContainerCreator.fork */
-  fork(source: ForkSource, options: ForkOptions): Promise<Container> {
-    return this.#creator.fork(source, options);
+  async fork(source: ForkSource, options: ForkOptions): Promise<Container> {
+    return (await this.#create()).fork(source, options);
+  }
+
+  /** Most commands only list and find containers, so the modules that make them are imported here. */
+  #create(): Promise<ContainerCreator> {
+    this.#creator ??= import('./create.ts').then(
+      ({ ContainerCreator }) => new ContainerCreator(this.#root, this.#images, this.#rwLayers, this.#names),
+    );
+    return this.#creator;
   }
 
   /** The RW layers of the store. Their owners are its containers. */
@@ -289,7 +297,7 @@ export class ContainerStore {
    *   current one, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
-    return renameContainer(this.#root, this.#names, container, name, signal);
+    return renameContainer(this.#root, this.#names, container, { name, signal });
   }
 
   /**

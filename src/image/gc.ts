@@ -65,6 +65,12 @@ export interface ImageParts {
 /** The images that a deletion removes, with their layers topmost first. */
 type Doomed = ReadonlyMap<ImageID, readonly ChainID[]>;
 
+/** An image as its user names it. */
+interface NamedImage {
+  readonly name: string;
+  resolve(): Promise<ImageID>;
+}
+
 export class ImageCollector {
   readonly #parts: ImageParts;
 
@@ -74,16 +80,15 @@ export class ImageCollector {
 
   /** @see ImageStore.remove */
   async remove(
-    name: string,
-    resolve: (name: string) => Promise<ImageID>,
+    { name, resolve }: NamedImage,
     users: ImageUsers,
     options: DeleteOptions,
     onDeletion?: OnDeletion,
   ): Promise<DeletedRecord[]> {
     const choose = async (deletion: Deletion, references: MutableReferences): Promise<void> => {
-      const id = await resolve(name).catch((error: unknown) => damagedImage(error));
+      const id = await resolve().catch((error: unknown) => damagedImage(error));
       if (id !== undefined) deletion.remove(id, name, options);
-      else if (!forget(deletion, references, name)) await resolve(name);
+      else if (!forget(deletion, references, name)) await resolve();
     };
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
     if (doomed.size > 0) await this.#parts.originals.collect();

@@ -255,12 +255,16 @@ export class ImageStore {
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids have the prefix;
    *   ERR_REFERENCE_INVALID when the text can be neither.
    */
-  resolve(nameOrId: string): Promise<ImageID> {
+  async resolve(nameOrId: string): Promise<ImageID> {
+    // One look shows that an image exists. Only a failed look has to be repeated during a change.
+    const digits = digitsOf(nameOrId);
+    const id = digits?.length === 64 ? imageIdOf(digestOfHex(digits)) : undefined;
+    if (id !== undefined && this.#db.has(id)) return id;
     return this.#root.changes.steady(() => this.#resolve(nameOrId));
   }
 
   async #resolve(nameOrId: string): Promise<ImageID> {
-    const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
+    const digits = digitsOf(nameOrId);
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
       const id = imageIdOf(digestOfHex(digits));
@@ -302,6 +306,12 @@ export class ImageStore {
     return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
   }
 
+  /** Does {@link references}, but a damaged file of names gives none, and a warning. */
+  async readableReferences(): Promise<Map<ImageID, string[]>> {
+    const byImage = (await this.#repositories.readable()).byImage();
+    return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
+  }
+
   /** Returns the image that `id` was built from, if the store knows it. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     return await this.#db.parent(id);
@@ -329,7 +339,7 @@ export class ImageStore {
     const [before] = [...(await created(filters.before)), ...until].sort(compareTimes);
     const since = (await created(filters.since)).sort(compareTimes).at(-1);
     const filter = new ImageFilter({ ...filters, until: undefined }, { before, since });
-    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
+    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.readable()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
     const rows: ImageSummary[] = [];
@@ -362,7 +372,7 @@ export class ImageStore {
     options: DeleteOptions = {},
     onDeletion?: OnDeletion,
   ): Promise<DeletedRecord[]> {
-    return this.#collector.remove(name, (text) => this.resolve(text), users, options, onDeletion);
+    return this.#collector.remove({ name, resolve: () => this.resolve(name) }, users, options, onDeletion);
   }
 
   /**
@@ -385,7 +395,7 @@ export class ImageStore {
       this.#catalog.entries(),
       this.list(),
     ]);
-    return imageUsage(graph, entries, images, users, kept);
+    return imageUsage(graph, entries, { images, users, kept });
   }
 
   /** Returns the layers as a tree, with the images on them. */
@@ -393,7 +403,7 @@ export class ImageStore {
     const [graph, entries, references] = await Promise.all([
       this.#layers.graph(),
       this.#catalog.entries(),
-      this.#repositories.read(),
+      this.#repositories.readable(),
     ]);
     return layerTree(graph, entries, references.byImage());
   }
@@ -403,6 +413,7 @@ export class ImageStore {
    * are logged.
    */
   async resume(): Promise<void> {
+    await this.#repositories.refreshCopies();
     await this.originals.resume();
     await this.#collector.resume();
   }
@@ -458,7 +469,7 @@ export class ImageStore {
 
   async #history(id: ImageID): Promise<HistoryRow[]> {
     const config = await this.get(id);
-    const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.read()]);
+    const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.readable()]);
     const names = references.byImage();
     const ancestors: { id: ImageID; references: readonly Reference[] }[] = [];
     let next: ImageID | undefined = id;
@@ -476,9 +487,14 @@ export class ImageStore {
   }
 
   async #namesOf(id: ImageID): Promise<readonly Reference[]> {
-    const references: References = await this.#repositories.read();
+    const references: References = await this.#repositories.readable();
     return references.byImage().get(id) ?? [];
   }
+}
+
+/** Returns the digits of an id, or of the beginning of one; undefined for other texts. */
+function digitsOf(nameOrId: string): string | undefined {
+  return /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
 }
 
 /** The message is docker's, with the implied tag: docker's clients match on it and then pull the image. */

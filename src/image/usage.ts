@@ -23,16 +23,19 @@ export interface ImageUsage {
   readonly UnusedLayers: { readonly Count: number; readonly Size: number };
 }
 
-/**
- * @param images - the images of `docker images`
- * @param kept - the layers of containers, whose image may be deleted
- */
+/** What uses the layers of a store. */
+export interface LayerUses {
+  /** The images of `docker images`. */
+  readonly images: readonly ImageSummary[];
+  readonly users: readonly ImageUser[];
+  /** The layers of containers, whose image may be deleted. */
+  readonly kept: readonly ChainID[];
+}
+
 export function imageUsage(
   graph: ReadonlyMap<ChainID, LayerNode>,
   entries: readonly CatalogEntry[],
-  images: readonly ImageSummary[],
-  users: readonly ImageUser[],
-  kept: readonly ChainID[],
+  { images, users, kept }: LayerUses,
 ): ImageUsage {
   const chainOf = chainsOf(graph, entries);
   const active = new Map<ImageID, number>();

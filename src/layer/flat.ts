@@ -20,9 +20,14 @@ interface LayerIndex {
   get(chainId: ChainID): Promise<{ readonly cacheId?: string | undefined }>;
 }
 
+export interface FlatLowerOptions {
+  /** The name in `overlay2` of an init layer on the chain, when its content belongs on top. */
+  readonly initId?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Returns the flat lower of the chain. Builds it if it does not exist.
- * @param initId - the name in `overlay2` of an init layer on the chain, when its content belongs on top
  * @returns its path relative to `overlay2`
  * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND, ERR_NO_SPACE, ERR_ABORTED; ERR_STORE_READ_ONLY when it
  *   does not exist and the root is open read-only.
@@ -30,9 +35,8 @@ interface LayerIndex {
 export async function flatLower(
   root: Root,
   layers: LayerIndex,
-  initId: string | undefined,
   chainId: ChainID,
-  signal?: AbortSignal,
+  { initId, signal }: FlatLowerOptions = {},
 ): Promise<string> {
   const { layout } = root;
   const name = initId === undefined ? hexOf(chainId) : `${hexOf(chainId)}-init`;

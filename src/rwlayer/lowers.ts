@@ -35,8 +35,16 @@ export async function openLowers(
   const { layout, caps } = root;
   if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
-    return constant([await flatLower(root, layers, layer.initId, layer.parent, signal)]);
+    return constant([await flatLower(root, layers, layer.parent, { initId: layer.initId, signal })]);
   return openDirectories(root, layers, layer);
+}
+
+/**
+ * Returns whether `lower` names the directories of all layers, unless another process packs them right now.
+ * Then a mount can read `lower` itself.
+ */
+export function areNamed(root: Root, { parent }: RwLayer): boolean {
+  return root.caps.mountMethod !== 'flat' && (parent === undefined || isClassic(root, parent));
 }
 
 /**

@@ -275,7 +275,7 @@ describe('flat lowers', () => {
     ]);
     const chain = chainIds([diffIdOf(base), diffIdOf(top)])[1] as ChainID;
     for (let i = 0; i < 2; ++i) {
-      const made = await Promise.all([1, 2, 3].map(() => flatLower(root, layers, undefined, chain)));
+      const made = await Promise.all([1, 2, 3].map(() => flatLower(root, layers, chain)));
       expect(new Set(made)).toEqual(new Set([`../layerstack/flat/${hexOf(chain)}`]));
       expect(readdirSync(at('layerstack/flat'))).toEqual([hexOf(chain)]);
       expect(readdirSync(at(`overlay2/${made[0]}`)).sort()).toEqual(['kept', 'new']);
@@ -285,7 +285,7 @@ describe('flat lowers', () => {
   });
 
   it('leave nothing when they cannot be built', async () => {
-    await expect(flatLower(root, layers, undefined, chainsOf('none')[0] as ChainID)).rejects.toMatchObject({
+    await expect(flatLower(root, layers, chainsOf('none')[0] as ChainID)).rejects.toMatchObject({
       code: 'ERR_LAYER_NOT_FOUND',
     });
     expect(readdirSync(at('layerstack/flat'))).toEqual([]);

@@ -15,6 +15,22 @@ const WARNING =
 /** docker's names of file systems, if they differ from the kernel's. */
 const FILE_SYSTEMS: Readonly<Record<string, string>> = { ext2: 'extfs', ext3: 'extfs', ext4: 'extfs' };
 
+/** A runtime applies limits, and layerstack runs nothing. */
+const NO_LIMITS = {
+  ...{ MemoryLimit: false, SwapLimit: false, KernelMemoryTCP: false, OomKillDisable: false },
+  ...{ CpuCfsPeriod: false, CpuCfsQuota: false, CPUShares: false, CPUSet: false, PidsLimit: false },
+  IPv4Forwarding: false,
+};
+
+const NO_SWARM = {
+  NodeID: '',
+  NodeAddr: '',
+  LocalNodeState: 'inactive',
+  ControlAvailable: false,
+  Error: '',
+  RemoteManagers: null,
+};
+
 /** @param since - whether the request is of this version of the API or a newer one */
 export async function infoDocument(
   { store, events }: Pick<ServiceContext, 'store' | 'events'>,
@@ -36,20 +52,11 @@ export async function infoDocument(
     Driver: 'overlay2',
     DriverStatus: driverStatus(store),
     Plugins: { Volume: [], Network: [], Authorization: null, Log: [] },
-    MemoryLimit: false,
-    SwapLimit: false,
+    ...NO_LIMITS,
     ...(!since('1.42') && { KernelMemory: false }),
-    KernelMemoryTCP: false,
-    CpuCfsPeriod: false,
-    CpuCfsQuota: false,
-    CPUShares: false,
-    CPUSet: false,
-    PidsLimit: false,
-    IPv4Forwarding: false,
     ...(!since('1.50') && { BridgeNfIptables: false, BridgeNfIp6tables: false }),
     Debug: false,
     NFd: descriptors.length,
-    OomKillDisable: false,
     NGoroutines: 0,
     SystemTime: new Date().toISOString(),
     LoggingDriver: 'none',
@@ -61,36 +68,19 @@ export async function infoDocument(
     OSType: 'linux',
     Architecture: machine(),
     IndexServerAddress: 'https://index.docker.io/v1/',
-    RegistryConfig: {
-      ...(!since('1.49') && {
-        AllowNondistributableArtifactsCIDRs: null,
-        AllowNondistributableArtifactsHostnames: null,
-      }),
-      IndexConfigs: { 'docker.io': { Mirrors: [], Name: 'docker.io', Official: true, Secure: true } },
-      InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
-      Mirrors: null,
-    },
+    RegistryConfig: registryConfig(since),
     NCPU: availableParallelism(),
     MemTotal: totalmem(),
     GenericResources: null,
     DockerRootDir: store.root,
-    HttpProxy: process.env['HTTP_PROXY'] ?? '',
-    HttpsProxy: process.env['HTTPS_PROXY'] ?? '',
-    NoProxy: process.env['NO_PROXY'] ?? '',
+    ...proxies(),
     Name: hostname(),
     Labels: [],
     ExperimentalBuild: false,
     ServerVersion: packageVersion(),
     Runtimes: {},
     DefaultRuntime: '',
-    Swarm: {
-      NodeID: '',
-      NodeAddr: '',
-      LocalNodeState: 'inactive',
-      ControlAvailable: false,
-      Error: '',
-      RemoteManagers: null,
-    },
+    Swarm: NO_SWARM,
     LiveRestoreEnabled: false,
     Isolation: '',
     InitBinary: '',
@@ -100,6 +90,23 @@ export async function infoDocument(
     SecurityOptions: [],
     ...(since('1.44') && { CDISpecDirs: [] }),
     Warnings: [WARNING],
+  };
+}
+
+function proxies(): Readonly<Record<string, string>> {
+  const { HTTP_PROXY = '', HTTPS_PROXY = '', NO_PROXY = '' } = process.env;
+  return { HttpProxy: HTTP_PROXY, HttpsProxy: HTTPS_PROXY, NoProxy: NO_PROXY };
+}
+
+function registryConfig(since: (version: string) => boolean): Readonly<Record<string, unknown>> {
+  return {
+    ...(!since('1.49') && {
+      AllowNondistributableArtifactsCIDRs: null,
+      AllowNondistributableArtifactsHostnames: null,
+    }),
+    IndexConfigs: { 'docker.io': { Mirrors: [], Name: 'docker.io', Official: true, Secure: true } },
+    InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
+    Mirrors: null,
   };
 }
 

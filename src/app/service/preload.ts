@@ -15,6 +15,7 @@ export async function preload(): Promise<void> {
     import('../late/images.ts'),
     import('../late/registry.ts'),
     import('../late/snapshots.ts'),
+    import('../../container/create.ts'),
     import('../../layer/zstd.ts'),
   ]);
 }

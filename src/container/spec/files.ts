@@ -27,12 +27,18 @@ const LOCAL_HOSTS = [
   ['ff02::2', 'ip6-allrouters'],
 ] as const;
 
+export interface NameFilesOptions {
+  readonly hostname: string;
+  /** The directory of the bundle. */
+  readonly directory: string;
+  /** The paths of the container that other mounts cover. */
+  readonly taken: ReadonlySet<string>;
+}
+
 /** Returns the files, except those that another mount covers. */
 export async function nameFiles(
   host: HostSettings,
-  hostname: string,
-  directory: string,
-  taken: ReadonlySet<string>,
+  { hostname, directory, taken }: NameFilesOptions,
   log: MappingLog,
 ): Promise<readonly NameFile[]> {
   const options = ['rbind', ...(host.ReadonlyRootfs === true ? ['ro'] : []), 'rprivate'];

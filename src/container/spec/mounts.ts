@@ -213,14 +213,16 @@ function sizeWord(bytes: Whole): string {
   return String(size);
 }
 
-/**
- * Returns all mounts in the order in which the runtime makes them: parents before children.
- * @param own - the container's own mounts: anonymous volumes, and the files of {@link nameFiles}
- */
+export interface GivenMounts {
+  readonly requested: readonly RuntimeMount[];
+  /** The container's own mounts: anonymous volumes, and the files of {@link nameFiles}. */
+  readonly own: readonly RuntimeMount[];
+}
+
+/** Returns all mounts in the order in which the runtime makes them: parents before children. */
 export function allMounts(
   host: HostSettings,
-  requested: readonly RuntimeMount[],
-  own: readonly RuntimeMount[],
+  { requested, own }: GivenMounts,
   writableCgroups: boolean,
   log: MappingLog,
 ): readonly RuntimeMount[] {

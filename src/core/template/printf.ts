@@ -23,7 +23,7 @@ export function sprintf(format: string, args: readonly unknown[]): string {
   };
   const text = format.replace(
     /%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.?)/gsu,
-    (_, flags: string, width: string | undefined, precision: string | undefined, verb: string) => {
+    (_, ...[flags, width, precision, verb]: [string, string | undefined, string | undefined, string]) => {
       if (verb === '') return '%!(NOVERB)';
       let wide = width === '*' ? star() : width === undefined ? undefined : Number(width);
       const exact = precision === '*' ? star() : precision === undefined ? undefined : Number(precision);

@@ -39,14 +39,19 @@ export interface SaveOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
+export interface SaveRequest extends SaveOptions {
+  /** Is called for each image when the whole archive has been read. */
+  readonly onSaved?: (id: ImageID) => Promise<void>;
+}
+
 export interface SaveStores {
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize' | 'writeTar'>;
-  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent' | 'originals'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'readableReferences' | 'parent' | 'originals'>;
 }
 
 /**
  * Yields the archive of the images that `names` select: references, ids, or repositories, which select all
- * their tags. It calls `onSaved` for each image when the whole archive has been read.
+ * their tags.
  * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS,
  *   ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND; ERR_STORE_CORRUPT, which names layer and file, when another
  *   program has changed a file; ERR_ABORTED.
@@ -54,10 +59,9 @@ export interface SaveStores {
 export function save(
   stores: SaveStores,
   names: readonly string[],
-  options: SaveOptions = {},
-  onSaved?: (id: ImageID) => Promise<void>,
+  options: SaveRequest = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  return archive(stores, names, options, onSaved, packTar);
+  return archive(stores, names, options, packTar);
 }
 
 /**
@@ -68,21 +72,19 @@ export async function saveTo(
   fd: number,
   stores: SaveStores,
   names: readonly string[],
-  options: SaveOptions = {},
-  onSaved?: (id: ImageID) => Promise<void>,
+  options: SaveRequest = {},
 ): Promise<void> {
-  const parts = archive(stores, names, options, onSaved, (members) => packTarTo(fd, members, options.signal));
+  const parts = archive(stores, names, options, (members) => packTarTo(fd, members, options.signal));
   while ((await parts.next()).done !== true);
 }
 
 async function* archive<Part>(
   stores: SaveStores,
   names: readonly string[],
-  options: SaveOptions,
-  onSaved: ((id: ImageID) => Promise<void>) | undefined,
+  options: SaveRequest,
   pack: (members: readonly TarMember[]) => AsyncIterable<Part>,
 ): AsyncGenerator<Part, void, undefined> {
-  const { signal } = options;
+  const { signal, onSaved } = options;
   throwIfAborted(signal);
   const { images, pin } = await pinImages(stores, names, signal);
   await using _held = pin;

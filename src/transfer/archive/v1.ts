@@ -47,7 +47,7 @@ export async function readV1(archive: Archive, pool: LayerIdentifier): Promise<P
   for (const id of names.keys()) if (!layers.has(id)) findMember(archive, V1_REPOSITORIES, `${id}/json`);
 
   const images = new Map<string, PlannedImage>();
-  for (const id of layers.keys()) build(archive, layers, names, images, id);
+  for (const id of layers.keys()) build(archive, { layers, names }, images, id);
   const parents = new Set([...images.values()].map(({ parent }) => parent));
   return {
     images: [...images.values()].map((image) => ({
@@ -94,11 +94,15 @@ async function readLayer(archive: Archive, pool: LayerIdentifier, id: string): P
   return { image, layer: { member, diffId: (await pool.peek(member)).diffId } };
 }
 
-/** Builds the image of a layer after the images of the layers below it. */
+interface FoundImages {
+  readonly layers: ReadonlyMap<string, V1Layer>;
+  readonly names: ReadonlyMap<string, readonly Reference[]>;
+}
+
+/** Adds the image of a layer to `images`, after the images of the layers below it. */
 function build(
   archive: Archive,
-  layers: ReadonlyMap<string, V1Layer>,
-  names: ReadonlyMap<string, readonly Reference[]>,
+  { layers, names }: FoundImages,
   images: Map<string, PlannedImage>,
   top: string,
 ): void {

@@ -18,36 +18,31 @@ const LOCK_PAUSE_MS = 20;
 /** Other processes hold the lock for milliseconds. */
 const LOCK_TRIES = 500;
 
+export interface EditOptions {
+  readonly log: Logger;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Writes an entry of `auths`, in place of all others for the same registry. Durable on return. */
 export async function writeAuth(
   path: string,
   key: string,
   entry: Readonly<Record<string, string>>,
-  log: Logger,
-  signal?: AbortSignal,
+  { log, signal }: EditOptions,
 ): Promise<void> {
-  await edit(path, (auths) => new Map([...without(auths, key), [key, entry]]), log, signal);
+  await edit(path, (auths) => new Map([...without(auths, key), [key, entry]]), { log, signal });
 }
 
 /**
  * Removes every entry of `auths` for the registry. Returns false, and writes nothing, where there was none.
  * Durable on return.
  */
-export async function removeAuth(
-  path: string,
-  key: string,
-  log: Logger,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  return edit(
-    path,
-    (auths) => {
-      const left = without(auths, key);
-      return left.size === auths.size ? undefined : left;
-    },
-    log,
-    signal,
-  );
+export async function removeAuth(path: string, key: string, options: EditOptions): Promise<boolean> {
+  const change = (auths: ReadonlyMap<string, unknown>): Map<string, unknown> | undefined => {
+    const left = without(auths, key);
+    return left.size === auths.size ? undefined : left;
+  };
+  return edit(path, change, options);
 }
 
 function without(auths: ReadonlyMap<string, unknown>, key: string): Map<string, unknown> {
@@ -58,8 +53,7 @@ function without(auths: ReadonlyMap<string, unknown>, key: string): Map<string, 
 async function edit(
   given: string,
   change: (auths: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown> | undefined,
-  log: Logger,
-  signal: AbortSignal | undefined,
+  { log, signal }: EditOptions,
 ): Promise<boolean> {
   // The file may be a link into a user's repository of dotfiles.
   const path = (await unlessMissing(realpath(given))) ?? given;

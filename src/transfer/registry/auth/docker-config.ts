@@ -62,11 +62,11 @@ export class DockerConfig implements CredentialSource {
     const file = await readAuthFile(this.path);
     const name = file && helperFor(file, key);
     if (name === undefined) {
-      await writeAuth(this.path, key, entryOf(credentials), this.#log, signal);
+      await writeAuth(this.path, key, entryOf(credentials), { log: this.#log, signal });
     } else {
       await this.#helper(name, this.path).store(key, credentials, signal);
       // As in docker, an empty entry shows that a login exists.
-      await writeAuth(this.path, key, {}, this.#log, signal);
+      await writeAuth(this.path, key, {}, { log: this.#log, signal });
     }
     return { path: this.path, helper: name };
   }
@@ -81,7 +81,7 @@ export class DockerConfig implements CredentialSource {
     if (!file) return false;
     const name = helperFor(file, key);
     const erased = name !== undefined && (await eraseFrom(this.#helper(name, this.path), key, signal));
-    const removed = await removeAuth(this.path, key, this.#log, signal);
+    const removed = await removeAuth(this.path, key, { log: this.#log, signal });
     return erased || removed;
   }
 

@@ -70,6 +70,11 @@ export async function checkLogin(
   return { Status: SUCCEEDED, IdentityToken: origin.refreshToken ?? '' };
 }
 
+export interface KeepOptions {
+  readonly config: DockerConfig;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Stores credentials that {@link checkLogin} has accepted, durably. An identity token replaces the password.
  * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID.
@@ -78,8 +83,7 @@ export function keepLogin(
   registry: string,
   credentials: Credentials,
   { IdentityToken }: LoginStatus,
-  config: DockerConfig,
-  signal?: AbortSignal,
+  { config, signal }: KeepOptions,
 ): Promise<StoredCredentials> {
   const { username } = credentials;
   const kept =

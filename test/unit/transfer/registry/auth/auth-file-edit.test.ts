@@ -25,11 +25,11 @@ it.each([
   ['a link', () => symlinkSync(join(scratch, 'elsewhere'), left())],
 ])('%s', async (_, leave) => {
   leave();
-  await writeAuth(path, 'new.example', { auth: 'dTpw' }, defaultLogger);
+  await writeAuth(path, 'new.example', { auth: 'dTpw' }, { log: defaultLogger });
   expect(readdirSync(directory)).toEqual(['config.json']);
   expect(statSync(path).mode & 0o777).toBe(0o600);
   leave();
-  expect(await removeAuth(path, 'old.example', defaultLogger)).toBe(true);
+  expect(await removeAuth(path, 'old.example', { log: defaultLogger })).toBe(true);
   expect(readdirSync(directory)).toEqual(['config.json']);
   expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual({ auths: { 'new.example': { auth: 'dTpw' } } });
   expect(readdirSync(scratch)).toEqual(['docker']);
