@@ -3,49 +3,18 @@
  * refuse with the same code. The corpora are those of this suite, of Go's archive/tar and of tar-split.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '../../src/app/archives.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { LayerstackError } from '../../src/core/errors.ts';
 import { havePeers } from '../support/peers.ts';
-import { must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { compareTrees, dumpTree, mapTree, type Tree, type TreeEntry } from '../support/tree.ts';
 import { archiveOfTars, sha256 } from './support/archive.ts';
+import { corpora, MAKERS, MAX_BYTES } from './support/corpora.ts';
 import { CASES, REFUSED } from './support/corpus.ts';
-
-/** golang-go, and golang-github-vbatts-tar-split-dev. */
-const FOLDERS = {
-  'archive/tar': '/usr/share/go/src/archive/tar/testdata',
-  "tar-split's archive/tar": '/usr/share/gocode/src/github.com/vbatts/tar-split/archive/tar/testdata',
-  'tar-split': '/usr/share/gocode/src/github.com/vbatts/tar-split/tar/asm/testdata',
-};
-
-/** Some files of Go's corpus have holes of 60 GB. */
-const MAX_BYTES = 1 << 28;
-
-interface Layer {
-  readonly name: string;
-  readonly tar: Buffer;
-}
-
-async function* corpus(scratch: string): AsyncGenerator<Layer> {
-  const sources = join(scratch, 'sources');
-  mkdirSync(sources);
-  await must('python3', [fileURLToPath(new URL('support/sources.py', import.meta.url)), sources]);
-  for (const { name, make } of CASES) yield { name, tar: await make(sources, scratch) };
-  for (const { name, layer } of REFUSED) yield { name, tar: Buffer.from(layer) };
-  for (const [name, folder] of Object.entries(FOLDERS))
-    for (const file of readdirSync(folder)) {
-      const bytes = readFileSync(join(folder, file));
-      if (file.endsWith('.tar')) yield { name: `${name}: ${file}`, tar: bytes };
-      if (file.endsWith('.tar.gz')) yield { name: `${name}: ${file}`, tar: gunzipSync(bytes) };
-    }
-}
 
 /** Returns `mounted`, or the code of the refusal. */
 async function outcome(work: Promise<void>): Promise<string> {
@@ -90,7 +59,7 @@ async function treesOf(directory: string): Promise<Map<string, Tree>> {
   return trees;
 }
 
-describe.runIf(havePeers('tar', 'bsdtar', 'busybox', 'python3', 'go'))('the corpora in place', () => {
+describe.runIf(havePeers(...MAKERS))('the corpora in place', () => {
   let scratch: string;
   const refusals: { name: string; extracted: string; inPlace: string }[] = [];
   const names = new Map<string, string>();
@@ -116,7 +85,7 @@ describe.runIf(havePeers('tar', 'bsdtar', 'busybox', 'python3', 'go'))('the corp
       execFileSync('mount', ['--bind', root.path, target]);
     };
     let index = 0;
-    for await (const { name, tar } of corpus(at('corpus'))) {
+    for await (const { name, tar } of corpora(at('corpus'))) {
       const number = String(index++);
       const archive = at(`${number}.tar`);
       writeFileSync(archive, archiveOfTars({ layers: [tar] }));
