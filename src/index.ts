@@ -26,7 +26,13 @@ export type {
   StoreListener,
 } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
+export type { CloseOptions } from './app/store-parts.ts';
+export type { PackOptions } from './image/pack.ts';
+export type { SettleOptions } from './image/settle.ts';
 export type { FsckOptions } from './app/fsck.ts';
+export type { Orphan, OrphanKind, OrphanOptions, OrphanState } from './rwlayer/orphans.ts';
+export type { ScrubOptions } from './app/scrub.ts';
+export type { ScrubPass, ScrubResult, ScrubStatus } from './app/scrub-status.ts';
 export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';

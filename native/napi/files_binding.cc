@@ -158,12 +158,24 @@ Napi::Value MakePipeBinding(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value OpenRangeLockBinding(const Napi::CallbackInfo& info) {
-  UniqueFd fd = Sync(info.Env(), [&] {
-    return OpenRangeLock(BytesArg(info[0], "path"), IntArg(info[1], "offset"), BoolArg(info[2], "exclusive"));
+Napi::Value TryNamedRangeLockBinding(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(IntArg(info[0], "fd"));
+  const NamedLock lock = Sync(info.Env(), [&] {
+    return TryNamedRangeLock(fd, BytesArg(info[1], "path"), IntArg(info[2], "offset"),
+                             BoolArg(info[3], "exclusive"));
   });
-  if (!fd) return info.Env().Null();
-  return Napi::Number::New(info.Env(), fd.release());
+  if (lock == NamedLock::kRenamed) return info.Env().Null();
+  return Napi::Boolean::New(info.Env(), lock == NamedLock::kHeld);
+}
+
+Napi::Value ReleaseRangeLockBinding(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(IntArg(info[0], "fd"));
+  const int64_t offset = IntArg(info[1], "offset");
+  Sync(info.Env(), [&] {
+    ReleaseRangeLock(fd, offset);
+    return true;
+  });
+  return info.Env().Undefined();
 }
 
 Napi::Value OptionalBytes(Napi::Env env, std::optional<std::string>& bytes) {
@@ -326,8 +338,9 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("batch", Napi::Function::New<Batch>(env, "batch"));
   exports.Set("tryFlock", Napi::Function::New<TryFlockBinding>(env, "tryFlock"));
   exports.Set("tryRangeLock", Napi::Function::New<TryRangeLockBinding>(env, "tryRangeLock"));
+  exports.Set("tryNamedRangeLock", Napi::Function::New<TryNamedRangeLockBinding>(env, "tryNamedRangeLock"));
+  exports.Set("releaseRangeLock", Napi::Function::New<ReleaseRangeLockBinding>(env, "releaseRangeLock"));
   exports.Set("makePipe", Napi::Function::New<MakePipeBinding>(env, "makePipe"));
-  exports.Set("openRangeLock", Napi::Function::New<OpenRangeLockBinding>(env, "openRangeLock"));
   exports.Set("getXattr", Napi::Function::New<GetXattrBinding>(env, "getXattr"));
   exports.Set("setXattr", Napi::Function::New<SetXattrBinding>(env, "setXattr"));
   exports.Set("listXattrs", Napi::Function::New<ListXattrsBinding>(env, "listXattrs"));

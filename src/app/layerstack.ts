@@ -10,6 +10,7 @@ import type { StoreFinding } from '../core/store-finding.ts';
 import { NamedObjects } from '../container/named-objects.ts';
 import type { ContainerUsage } from '../container/store.ts';
 import type { ImageUsage } from '../image/store.ts';
+import type { Orphan, OrphanOptions } from '../rwlayer/orphans.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -21,10 +22,12 @@ import type { Finding } from './doctor.ts';
 import { readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
+import type { ScrubOptions } from './scrub.ts';
+import { readScrub, type ScrubStatus } from './scrub-status.ts';
 import { SIGNATURES } from './signatures/store.ts';
 import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
-import { StoreParts } from './store-parts.ts';
+import { StoreParts, type CloseOptions } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
 
 /** The directory of the store where no other is named. */
@@ -226,6 +229,46 @@ export class Layerstack implements AsyncDisposable {
     yield* fsck({ root, layers, images, repositories }, options);
   }
 
+  /**
+   * Lists the directories of `overlay2` that no layer, container, snapshot, writer or BuildKit snapshot
+   * explains, the largest first, and removes those that cannot hold anybody's work. With `force` it removes
+   * those that may hold work, too; mounted ones, and those below a directory that stays, never. Not synced.
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY unless it is a dry run, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for (const { path, size, reason } of await store.pruneOrphans({ dryRun: true }))
+   *   console.log(path, size, reason);
+   * ```
+   */
+  async pruneOrphans(options: OrphanOptions = {}): Promise<Orphan[]> {
+    const { orphans } = await import('./orphans.ts');
+    const { root, layers } = this.#parts;
+    return orphans(root, layers, options);
+  }
+
+  /**
+   * Reads all content at a bounded rate, and yields what a deep {@link fsck} finds, without repairs. A scrub
+   * that was interrupted is continued after the last layer that was read to its end; `layerstack/scrub.json`
+   * has the place, and is written also where the store is open read-only.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_LOCKED while another scrub reads the store,
+   *   ERR_INVALID_ARGUMENT for a bad rate, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for await (const { severity, path } of store.scrub({ rate: 20 * 1024 * 1024 }))
+   *   console.log(severity, path);
+   * ```
+   */
+  async *scrub(options: ScrubOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
+    const { scrub } = await import('./scrub.ts');
+    const { root, layers, images } = this.#parts;
+    yield* scrub({ root, layers, images, repositories: () => this.registry.repositories() }, options);
+  }
+
+  /** Returns how far the current scrub is, and what the last complete one has found. */
+  async scrubStatus(): Promise<ScrubStatus> {
+    return readScrub(this.#parts.root.layout);
+  }
+
   /** @see Layerstack.diagnose */
   doctor(): Promise<Finding[]> {
     return Layerstack.diagnose(this.root);
@@ -248,11 +291,12 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Destroys the streams that are still being read, waits for deletions in the background, and releases the
-   * root. Mounts stay. A second call does nothing.
+   * Destroys the streams that are still being read, waits for work in the background, and releases the root.
+   * That work is deletions, and the settling of images with the form `auto`, which `signal` ends. Mounts
+   * stay. A second call does nothing.
    */
-  close(): Promise<void> {
-    return this.#parts.close();
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#parts.close(options);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -24,6 +24,8 @@ export interface ArchiveRecord {
   /** The names of the image in the archive. */
   readonly references: readonly string[];
   readonly verified: boolean;
+  /** False for an archive without digests, which cannot be verified. */
+  readonly hasDigests: boolean;
   readonly readOnly: boolean;
   readonly count: number;
   readonly files: readonly FileVersion[];
@@ -44,6 +46,7 @@ const decode = json.object({
   imageId: json.string,
   references: json.array(json.string),
   verified: json.boolean,
+  hasDigests: json.boolean,
   readOnly: json.boolean,
   count: json.integer,
   files: json.array(

@@ -329,6 +329,8 @@ async function remove(
   } else if (used.has(object)) {
     await restoreLink(layout, object);
   } else {
+    // A rollback of a mounted container leaves a mount there.
+    await call(native.unmount(layout.at(layout.overlay(object, 'merged')), true));
     await removeOverlay(layout, object);
   }
 }
