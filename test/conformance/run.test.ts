@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -313,6 +313,13 @@ describe.runIf(havePeers('runc', 'script'))('layerstack run', () => {
     expect(all).toEqual(Array.from({ length: 20 }, (_, index) => [index, `${String(index)}\n`]));
     expect(await fixture.store.containers.list()).toEqual([]);
     expect([runs(), mountsBelow(fixture.root)]).toEqual([[], []]);
+  });
+
+  it('reads what a caller gives it, though its output is dropped', async () => {
+    const stdin = Readable.from([Buffer.from('typed '), Buffer.from('words')]);
+    const command = ['sh', '-c', 'sleep 0.2; test "$(cat)" = "typed words"'];
+    const ended = await fixture.store.containers.run(IMAGE, { command, remove: true, streams: { stdin } });
+    expect(ended.status).toBe(0);
   });
 
   it('lets a caller send signals, and stop the command', async () => {

@@ -218,7 +218,7 @@ describe('misuse', () => {
   it.each([
     [['laod'], 'did you mean `layerstack load`?'],
     [['image', 'ls'], '`layerstack images`'],
-    [['run', 'x'], '`layerstack bundle CONTAINER DIR`'],
+    [['exec', 'x'], '`layerstack run IMAGE` runs a command in a new container'],
     [['frobnicate'], 'see layerstack --help'],
     [['rm', '--volumes', 'x'], 'see layerstack rm --help'],
   ])('%j gets a hint to the right verb', async (args, advice) => {

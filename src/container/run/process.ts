@@ -51,12 +51,14 @@ export async function runRuntime({ runtime, args, io, lockFd, onSpawn }: Runtime
   const env = runtimeEnvironment();
   const child = spawn(runtime, args, { env, detached: true, stdio: [...stdio, lockFd] });
   const ended = endOf(child, runtime);
-  const passed = pipes?.start().ended;
-  // A rejection must not be unhandled while the streams end.
-  ended.catch(() => undefined);
+  const passed = pipes?.start();
   if (child.pid !== undefined) onSpawn((signal) => void child.kill(signal));
-  await passed;
-  return await ended;
+  try {
+    return await ended;
+  } finally {
+    pipes?.end();
+    await passed;
+  }
 }
 
 const STDIO = {

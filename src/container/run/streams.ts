@@ -41,16 +41,22 @@ export class RunPipes {
     this.stdio = [first, this.#output(stdout), this.#output(stderr)];
   }
 
-  /** Begins to pass bytes on. The runtime has its ends, or has not started. */
-  start(): { readonly ended: Promise<void> } {
+  /**
+   * Begins to pass bytes on, when the runtime has its ends, or cannot be started. Resolves when all output is
+   * passed on.
+   */
+  async start(): Promise<void> {
     for (const fd of this.#theirs) closeSync(fd);
     const input = this.#input;
     if (input !== undefined && this.#stdin !== undefined)
       // The command may end, or close its input, before it has read everything.
       pipeline(this.#stdin, input).catch(() => input.destroy());
-    return {
-      ended: Promise.all(this.#outputs.map((pass) => pass())).then(() => this.#input?.destroy() && undefined),
-    };
+    await Promise.all(this.#outputs.map((pass) => pass()));
+  }
+
+  /** Ends the input, when the runtime has ended. */
+  end(): void {
+    this.#input?.destroy();
   }
 
   #output(to: NodeJS.WritableStream | undefined): Stdio {
