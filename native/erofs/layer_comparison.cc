@@ -30,7 +30,7 @@ constexpr size_t kTarPiece = 256 << 10;
 // Those of layers from this machine's own file system (layer/limits.ts).
 constexpr TarLimits kLimits{UINT64_MAX, PATH_MAX, 16 << 20};
 
-// The result does not depend on the rest of the layer.
+// Thrown when the rest of the layer cannot change the result.
 struct Decided {};
 
 using Kind = Difference::Kind;
@@ -56,7 +56,8 @@ class RebuiltTar : public ByteSource, public RawSink {
   }
   void Raw(std::string_view) override {}
 
-  // Allows files of the layer only in the content of the member. Elsewhere they could be headers without end.
+  // Allows files of the layer only in the content of the member. In a header, a large file of the layer could
+  // make the header endless.
   void BeginMember(const TarMember& member) { room_ = member.payload; }
   // The digest is not needed: the layer is damaged.
   void StopSum() { summed_ = false; }
@@ -256,7 +257,7 @@ class LayerCheck {
     raw_.erase(raw);  // its other names have the same content
   }
 
-  // All names of a node are one inode, which has no other names.
+  // Requires that all names of a node lead to one inode, and that it has no other names.
   void CompareLinks(const LayerEntry& entry, uint32_t index, const std::string& path) {
     const bool linked = names_[index] > 1;
     if (S_ISDIR(entry.info.st_mode) || (!linked && entry.info.st_nlink == 1)) return;

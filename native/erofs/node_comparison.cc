@@ -128,8 +128,9 @@ std::string DifferentMetadata(const LayerEntry& entry, const Node& node, const M
     AddFact(facts, "owner " + std::to_string(info.st_uid) + ":" + std::to_string(info.st_gid) +
                        " instead of " + std::to_string(uid) + ":" + std::to_string(gid));
   }
-  // A header without a fraction may come from a program that leaves it out, and a file system may not store
-  // it: then the time of the last change, which the kernel sets, has none either.
+  // Fractions are compared only if both sides have them. A header may come from a program that leaves
+  // fractions out. On a file system that stores none, the change time, which the kernel sets, has no fraction
+  // either.
   const bool stored = info.st_mtim.tv_nsec != 0 || info.st_ctim.tv_nsec != 0;
   const bool exact = node.nanoseconds != 0 && stored;
   if (node.dated &&

@@ -143,9 +143,9 @@ function mountFindings(probe: Probe, method: MountMethod): Finding[] {
 }
 
 const EROFS_METHODS: Readonly<Record<ErofsMethod | 'none', string>> = {
-  file: 'archives are mounted in place, by EROFS over the files',
-  loop: 'archives are mounted in place, by EROFS over loop devices',
-  none: 'archives cannot be mounted in place (no EROFS with blocks of 512 bytes): they are extracted',
+  file: 'archives and packed images are mounted by EROFS, over their files',
+  loop: 'archives and packed images are mounted by EROFS, over loop devices',
+  none: 'the kernel cannot mount EROFS with 512-byte blocks, so archives and new images are extracted',
 };
 
 async function packedFinding({ probe }: Capabilities, directory: string): Promise<Finding> {

@@ -92,7 +92,7 @@ export class StoreParts {
 
   /**
    * Settles images while the caller does something else; {@link close} waits for it. An image that cannot be
-   * settled stays packed, and does not keep the others from it.
+   * settled stays packed. The other images are settled all the same.
    */
   settleLater(form: StoreForm, ids: readonly ImageID[]): void {
     if (form !== 'auto') return;

@@ -21,9 +21,8 @@ export interface HeldArchive {
 }
 
 /**
- * The places of open archives. It keeps their locks from the garbage collector, which would close them when a
- * caller drops an archive without closing it. Then the next sweep would remove a root file system that is in
- * use.
+ * The places of open archives, so that they stay reachable. Otherwise the garbage collector closes the lock
+ * of an archive that its caller dropped, and the next sweep removes a root file system that is in use.
  */
 const OPEN = new Set<Place>();
 

@@ -32,7 +32,8 @@ const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOL
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const LOCK_PAUSE_MS = 5;
 /**
- * A sweep of another process may remove a new place before it is locked. That hardly happens more than once.
+ * A sweep of another process may remove a new place before it is locked. After this many attempts, making the
+ * place fails.
  */
 const TRIES = 100;
 
