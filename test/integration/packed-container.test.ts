@@ -1,6 +1,6 @@
 /**
- * An archive in place, treated as a container: what `diff`, `export`, `cp`, `bundle` and `commit` do with it is what they
- * do with a container of its image.
+ * An archive in place, treated as a container: what `diff`, `export`, `cp`, `bundle` and `commit` do with it
+ * is what they do with a container of its image.
  */
 import { execFileSync } from 'node:child_process';
 import {

@@ -1,4 +1,4 @@
-/** Damage to a store with packed images: what a load or a repair mends, and what it leaves as it is. */
+/** Damage to a store with packed images: what a load or a repair puts right, and what it leaves as it is. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
