@@ -70,7 +70,7 @@ export type { ArchiveMount, UnmountArchiveOptions } from './packed/archive-mount
 export type { MountedChoice } from './packed/find-mounts.ts';
 export type { ArchiveChoice } from './packed/operation.ts';
 export type { FileVersion } from './packed/file-version.ts';
-export type { LayerForm } from './packed/layers.ts';
+export type { ArchiveLayerForm } from './packed/layers.ts';
 export type { StorelessOptions } from './packed/open-archive.ts';
 export type { ArchiveImage, ArchiveLayer, MountedArchive, OpenArchiveOptions } from './packed/open.ts';
 export type { Capabilities } from './system/caps.ts';

@@ -276,21 +276,21 @@ class LayerCheck {
     if (!source_.contents) return;
     const std::string facts = DifferentMetadata(entry, node, rules_);
     if (facts.empty() || damaged_.contains(path)) return;  // a changed file has another time too
-    const bool mend = source_.mend && result_.proven;
-    if (mend) SetMetadata(entry, node, rules_);
-    Add(Kind::kMetadata, path, "has " + facts, mend);
+    const bool set_metadata = source_.set_metadata && result_.proven;
+    if (set_metadata) SetMetadata(entry, node, rules_);
+    Add(Kind::kMetadata, path, "has " + facts, set_metadata);
   }
 
   static std::string Join(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
   }
 
-  void Add(Kind kind, const std::string& path, std::string what, bool mended = false) {
+  void Add(Kind kind, const std::string& path, std::string what, bool repaired = false) {
     ++result_.count;
     if (kind == Kind::kMetadata) ++result_.metadata;
     if (kind != Kind::kMetadata && source_.stop_early) throw Decided();
     if (result_.differences.size() < kMaxDifferences)
-      result_.differences.push_back({kind, path, std::move(what), mended});
+      result_.differences.push_back({kind, path, std::move(what), repaired});
   }
 
   const ComparisonSource& source_;

@@ -28,7 +28,7 @@ struct ComparisonSource {
   // Stops at the first difference that is not of metadata.
   bool stop_early = false;
   // Sets modes, owners, times and attributes as the tar has them, if the tar has the DiffID.
-  bool mend = false;
+  bool set_metadata = false;
 };
 
 struct Difference {
@@ -40,7 +40,7 @@ struct Difference {
   Kind kind;
   std::string path;
   std::string what;
-  bool mended = false;
+  bool repaired = false;
 };
 
 inline constexpr size_t kMaxDifferences = 100;

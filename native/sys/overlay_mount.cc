@@ -173,7 +173,7 @@ class Mounter {
         id.find('/') != std::string::npos)
       ThrowInput("ERR_STORE_CORRUPT",
                  mount_.root + "/" + name +
-                     " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
+                     " does not lead to a layer's ../ID/diff: `fsck --repair` repairs short names",
                  {{"path", mount_.root + "/" + name}});
     RefuseLinks(root, mount_.root, text.substr(kUp.size()));
   }

@@ -187,7 +187,7 @@ async function rootFinding(place: RootPlace): Promise<Finding> {
     'root',
     found === undefined,
     found === undefined ? `only root can write to ${place.path}` : `${found.path}: ${found.why}`,
-    `others can make root read and write anything: ${found?.remedy ?? ''}`,
+    `others can make root read and write anything: ${found?.hint ?? ''}`,
   );
 }
 
@@ -283,11 +283,11 @@ function programFindings(): Finding[] {
   ];
 }
 
-function programFinding(name: string, purpose: string, remedy: string): Finding {
+function programFinding(name: string, purpose: string, advice: string): Finding {
   const path = findProgram(name);
   return {
     ...{ name, state: 'ok', detail: path ?? `not installed (${purpose})` },
-    advice: path === undefined ? remedy : '',
+    advice: path === undefined ? advice : '',
   };
 }
 

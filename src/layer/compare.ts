@@ -16,7 +16,7 @@ import type { ClassicLayer } from './layerdb.ts';
 
 export interface CompareOptions {
   /** Sets the metadata that differs, where the tar has the DiffID. Default false. */
-  readonly mend?: boolean;
+  readonly setMetadata?: boolean;
   /**
    * Reads the contents of files. Without it contents differ only by their size, and neither metadata nor
    * whiteouts are compared. Default true.
@@ -38,7 +38,7 @@ export type ComparableLayer = Pick<ClassicLayer, 'chainId' | 'diffId' | 'cacheId
 export async function compareLayer(
   layout: Layout,
   { chainId, diffId, cacheId }: ComparableLayer,
-  { mend = false, contents = true, stopEarly = false, signal }: CompareOptions = {},
+  { setMetadata = false, contents = true, stopEarly = false, signal }: CompareOptions = {},
 ): Promise<ComparedLayer | undefined> {
   throwIfAborted(signal);
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
@@ -48,7 +48,7 @@ export async function compareLayer(
     ...firstOwner(layout),
     // The other directories are named by BuildKit, which makes layers of uppers.
     ofUpper: !isHex64(cacheId),
-    mend,
+    setMetadata,
   });
   const abort = (): void => comparison.abort();
   signal?.addEventListener('abort', abort);

@@ -80,7 +80,7 @@ export async function requireSafe(base: string): Promise<void> {
   if (found === undefined) return;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `cannot mount an archive below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
+    `cannot mount an archive below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.hint}`,
     { path: found.path },
   );
 }

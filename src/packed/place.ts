@@ -3,7 +3,7 @@
  * 0700. A process that works in it holds its flock. Contents:
  *
  *   lower/         the mount point of the index
- *   layer-<n>/     instead of an index, the extracted layers, where the kernel mounts no index
+ *   layer-<n>/     instead of an index, the extracted layers, where the kernel cannot mount one
  *   image.json     the config of the image
  *   volumes/       the anonymous volumes of a bundle (container/volumes.ts)
  *   upper/, work/  the writable part of the overlay

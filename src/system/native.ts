@@ -405,7 +405,7 @@ export interface LayerComparisonOptions {
   /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
-  readonly mend: boolean;
+  readonly setMetadata: boolean;
 }
 
 export interface LayerDifference {
@@ -415,7 +415,7 @@ export interface LayerDifference {
   readonly path: string;
   /** Continues a sentence that begins with the path. */
   readonly what: string;
-  readonly mended: boolean;
+  readonly repaired: boolean;
 }
 
 export interface ComparedLayer {
