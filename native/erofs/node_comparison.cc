@@ -1,7 +1,6 @@
 #include "erofs/node_comparison.h"
 
 #include <fcntl.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -31,11 +30,6 @@ const char* KindName(mode_t mode) {
     case S_IFIFO: return "a fifo";
     default: return "a socket";
   }
-}
-
-uint32_t PackedNumber(dev_t device) {
-  const unsigned low = minor(device);
-  return (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
 }
 
 std::string LinkTarget(const LayerEntry& entry) {

@@ -16,8 +16,7 @@
 import { constants } from 'node:fs';
 import { open, realpath, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { throwIfAborted } from '../core/abort.ts';
+import { pause, throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
 import type { Logger } from '../system/log.ts';
@@ -81,7 +80,7 @@ export class Place {
       const lock = await tryLock(path);
       if (lock !== undefined) return new Place(path, lock);
       if (!hasDirectory(path)) return undefined;
-      await sleep(LOCK_PAUSE_MS);
+      await pause(LOCK_PAUSE_MS, signal);
     }
   }
 

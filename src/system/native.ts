@@ -5,6 +5,7 @@
  * both the caller's stack. Paths named `root` are absolute. Other paths are relative to it, and are resolved
  * below it without following a link out of it (native/sys/resolve).
  */
+import type { Digest } from '../core/digest.ts';
 import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 import { loadAddon } from './addon.ts';
 
@@ -190,8 +191,8 @@ export interface LayerWarning {
 export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2' | 'xz';
 
 export interface LayerApplied {
-  /** `sha256:` + hex of the uncompressed tar, trailing bytes included. */
-  readonly diffId: string;
+  /** Of the uncompressed tar, trailing bytes included. */
+  readonly diffId: Digest;
   /** `sha256:` + hex of the bytes as they came. */
   readonly blobDigest: string;
   readonly blobSize: number;

@@ -31,7 +31,7 @@ import { findProgram, havePeers } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { NAME, RICH, writeArchive } from './packed-support.ts';
+import { NAME, RICH, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

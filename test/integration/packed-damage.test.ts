@@ -10,7 +10,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { imageOf } from '../support/images.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { compareTrees } from '../support/tree.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

@@ -20,7 +20,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { compareTrees, type Tree } from '../support/tree.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;
