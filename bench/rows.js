@@ -8,6 +8,8 @@ import { commit, diff } from './rows/changes.js';
 import { containers } from './rows/containers.js';
 import { images } from './rows/images.js';
 import { load, loadGzip } from './rows/load.js';
+import { firstUse } from './rows/first-use.js';
+import { inPlace, loadPacked, loadPackedGzip, rmiPacked } from './rows/packed.js';
 import { pull } from './rows/pull.js';
 import { push } from './rows/push.js';
 import { rmi } from './rows/rmi.js';
@@ -25,4 +27,9 @@ export const ROWS = {
   export: exportTree,
   rmi,
   images,
+  inPlace,
+  loadPacked,
+  loadPackedGzip,
+  rmiPacked,
+  firstUse,
 };

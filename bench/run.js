@@ -43,7 +43,7 @@ function line(row) {
   return [
     row.job,
     cell(row.layerstack),
-    `${cell(row.dockerd)}: ${ratio(row.dockerd)} ×`,
+    row.dockerd === undefined ? 'none' : `${cell(row.dockerd)}: ${ratio(row.dockerd)} ×`,
     row.podman === undefined ? 'none' : `${cell(row.podman)}: ${ratio(row.podman)} ×`,
     `${cell(row.floor)}: ${ratio(row.floor)} ×`,
     verdict(row, Number(ratio(row.floor)), median(row.layerstack)),

@@ -8,11 +8,11 @@ import { layerstack, podmanOn, storeOn, sync, withStore } from '../support/progr
 import { onFreshVolume } from '../support/volume.js';
 
 /** Measures with the store open. `close` waits until the bytes are deleted. */
-async function byLayerstack(input, count) {
+async function byLayerstack(input, count, load) {
   const returned = [];
   const deleted = await runs(count, () =>
     onFreshVolume(async (volume) => {
-      await layerstack(volume, 'load', '-i', input.archive);
+      await layerstack(volume, ...load, '-i', input.archive);
       await sync(volume);
       const start = performance.now();
       await withStore(volume, async (store) => {
@@ -47,26 +47,36 @@ const byPodman = (input, count) =>
     }),
   );
 
-const byRm = (input, count) =>
+/** Deletes what the store keeps of the image in the directory `below` it. */
+const byRm = (input, count, { load, below }) =>
   runs(count, () =>
     onFreshVolume(async (volume) => {
-      await layerstack(volume, 'load', '-i', input.archive);
+      await layerstack(volume, ...load, '-i', input.archive);
       await sync(volume);
-      const overlay = join(storeOn(volume), 'overlay2');
-      return timed(() => sh('rm', ['-rf', ...readdirSync(overlay).map((name) => join(overlay, name))]));
+      const directory = join(storeOn(volume), below);
+      return timed(() => sh('rm', ['-rf', ...readdirSync(directory).map((name) => join(directory, name))]));
     }),
   );
 
-export async function rmi(input, count) {
-  const [returned, deleted] = await byLayerstack(input, count);
+/**
+ * The two rows of a form of images.
+ * @param form.name how the rows call it
+ * @param form.load the words of the command that loads it
+ * @param form.below the directory of the store with its files
+ */
+export async function byRmi(input, count, { name, ...form }) {
+  const [returned, deleted] = await byLayerstack(input, count, form.load);
   const others = {
     floorName: 'rm -rf of its directories',
     dockerd: await byDockerd(input, count),
     podman: await byPodman(input, count),
-    floor: await byRm(input, count),
+    floor: await byRm(input, count, form),
   };
   return [
-    { job: '`rmi` returns (store open)', budgetMs: 50, layerstack: returned, ...others },
-    { job: '`rmi`, all bytes deleted', budget: 1, layerstack: deleted, ...others },
+    { job: `${name} returns (store open)`, budgetMs: 50, layerstack: returned, ...others },
+    { job: `${name}, all bytes deleted`, budget: 1, layerstack: deleted, ...others },
   ];
 }
+
+export const rmi = (input, count) =>
+  byRmi(input, count, { name: '`rmi`', load: ['load'], below: 'overlay2' });

@@ -4,8 +4,8 @@
  */
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { sh } from './measure.js';
 
 /** Generates an image of three layers, about 2,000 entries, 30 MB, for runs without an archive. */
@@ -21,6 +21,9 @@ async function makeSmall(scratch) {
     }
     writeFileSync(join(tree, `blob-${number}`), Buffer.alloc(10 << 20, `blob ${number} `));
     const tar = join(scratch, `${number}.tar`);
+    // A program, which tests of a mounted root file system run.
+    mkdirSync(join(tree, 'bin'));
+    await sh('sh', ['-c', 'echo "int main() {}" | cc -static -x c -o "$1" -', 'sh', join(tree, 'bin/true')]);
     await sh('tar', ['-C', tree, '--numeric-owner', '--owner=0', '--group=0', '-cf', tar, '.']);
     layers.push(tar);
   }
@@ -43,6 +46,27 @@ async function makeSmall(scratch) {
   return archive;
 }
 
+/**
+ * Writes a docker-archive with the layers compressed one by one. Returns its path, and those of its layers,
+ * the largest first.
+ */
+async function compressLayers(scratch, { archive, config, layers }) {
+  const folder = join(scratch, 'gzip-layers');
+  mkdirSync(folder);
+  const members = layers.map((_, index) => join(folder, `${index}.tar.gz`));
+  for (const [index, layer] of layers.entries())
+    await sh('sh', ['-c', 'gzip -c "$1" >"$2"', 'sh', layer, members[index]]);
+  await sh('tar', ['-C', folder, '-xf', archive, config, 'manifest.json']);
+  const [image] = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+  const names = members.map((path) => basename(path));
+  rmSync(join(folder, 'manifest.json'));
+  writeFileSync(join(folder, 'manifest.json'), JSON.stringify([{ ...image, Layers: names }]));
+  const target = join(scratch, 'gzip-layers.tar');
+  await sh('tar', ['-C', folder, '-cf', target, config, ...names, 'manifest.json']);
+  const size = (path) => statSync(path).size;
+  return { archive: target, members: [...members].sort((a, b) => size(b) - size(a)) };
+}
+
 /** Computes a value on first use. */
 function lazy(make) {
   let made;
@@ -56,7 +80,7 @@ export async function prepareInput(scratch, given) {
   const [{ Config, Layers, RepoTags }] = JSON.parse(await member('manifest.json'));
   const folder = join(scratch, 'layers');
   mkdirSync(folder);
-  return {
+  const input = {
     archive,
     layerCount: Layers.length,
     /** Every program knows the image by this id. */
@@ -73,5 +97,10 @@ export async function prepareInput(scratch, given) {
       await sh('sh', ['-c', 'gzip -c "$1" >"$2"', 'sh', archive, gzip]);
       return gzip;
     }),
+    /** The archive with compressed layers. */
+    gzipLayers: lazy(async () =>
+      compressLayers(scratch, { archive, config: Config, layers: await input.layers() }),
+    ),
   };
+  return input;
 }

@@ -58,8 +58,8 @@ export function bytesUsed(path) {
 }
 
 /**
- * Runs a command and watches it. Returns milliseconds, its peak resident memory, and the most bytes by which
- * `volume` grew.
+ * Runs a command and watches it. Returns milliseconds, its output, its peak resident memory, and the most
+ * bytes by which `volume` grew.
  */
 export async function watched(command, args, { volume, ...options }) {
   const before = bytesUsed(volume);
@@ -75,10 +75,13 @@ export async function watched(command, args, { volume, ...options }) {
     }
   };
   const timer = setInterval(look, 20);
-  const ms = await timed(() => sh(command, args, { ...options, onSpawn: (id) => (pid = id) }));
+  let output;
+  const ms = await timed(async () => {
+    output = await sh(command, args, { ...options, onSpawn: (id) => (pid = id) });
+  });
   clearInterval(timer);
   await sh('sync', ['-f', volume]);
-  return { ms, memory: peak.memory, disk: peak.disk, final: bytesUsed(volume) - before };
+  return { ms, output, memory: peak.memory, disk: peak.disk, final: bytesUsed(volume) - before };
 }
 
 /** Returns median, least and most of some numbers. */

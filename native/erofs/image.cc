@@ -40,7 +40,7 @@ class ImageTar : public ByteSource, public RawSink {
 };
 
 // Adds the root, which the tar leaves out.
-TarMember RootMember(const std::string& directory, const std::optional<int64_t>& latest) {
+TarMember RootMember(const std::string& directory, const ImageSource& source) {
   UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat status;
   if (!fd || Again<::fstat>(fd.get(), &status) < 0) ThrowErrno(errno, "open", directory);
@@ -51,7 +51,8 @@ TarMember RootMember(const std::string& directory, const std::optional<int64_t>&
   member.uid = status.st_uid;
   member.gid = status.st_gid;
   member.mtime = {status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
-  if (latest) member.mtime = std::min(member.mtime, TarTime{*latest, 0});
+  if (source.root_mtime) member.mtime = {*source.root_mtime, 0};
+  if (source.latest_mtime) member.mtime = std::min(member.mtime, TarTime{*source.latest_mtime, 0});
   for (const std::string& name : ListXattrs(fd.get(), directory)) {
     std::optional<std::string> value = GetXattr(fd.get(), name, directory);
     if (value) member.xattrs.emplace_back(name, *value);
@@ -82,7 +83,7 @@ Warnings WriteImage(const ImageSource& source, int fd, const std::function<void(
   TarReader reader(bytes, bytes, TarLimits{}, kImageCodes);
   Warnings warnings;
   Tree tree(warnings);
-  TarMember member = RootMember(directory, source.latest_mtime);
+  TarMember member = RootMember(directory, source);
   if (source.narrow_times) NarrowTime(member.mtime);
   tree.SetRoot(member);
   Writer writer(fd, kImageBlockBits);

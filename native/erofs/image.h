@@ -20,6 +20,8 @@ struct ImageSource {
   std::vector<std::string> lowers;
   // The upper bound of all times in the image, in seconds since 1970, and the image's own time; default 0.
   std::optional<int64_t> latest_mtime;
+  // The time of the root directory, in seconds since 1970; default: the directory's own.
+  std::optional<int64_t> root_mtime;
   // Whether a time that does not fit into 32 bits (before 1901, after 2038) becomes the nearest that does.
   bool narrow_times = false;
 };

@@ -4,9 +4,12 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string_view>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -35,16 +38,45 @@ struct Decided {};
 
 using Kind = Difference::Kind;
 
+// Bounds the bytes that are read in a second. A pause gives no credit for a burst.
+class Pace {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Pace(uint64_t rate, const std::function<void()>& going) : rate_(rate), going_(going), due_(Clock::now()) {}
+
+  void Took(size_t size) {
+    if (rate_ == 0) return;
+    const std::chrono::duration<double> takes(static_cast<double>(size) / static_cast<double>(rate_));
+    due_ = std::max(due_, Clock::now() - kStep) + std::chrono::duration_cast<Clock::duration>(takes);
+    for (auto now = Clock::now(); now < due_; now = Clock::now()) {
+      going_();
+      std::this_thread::sleep_for(std::min<Clock::duration>(due_ - now, kStep));
+    }
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kStep{50};
+  uint64_t rate_;
+  const std::function<void()>& going_;
+  Clock::time_point due_;
+};
+
 // The rebuilt tar, hashed while it is read.
 class RebuiltTar : public ByteSource, public RawSink {
  public:
-  RebuiltTar(LayerAssembler& assembler, bool summed, const std::function<void()>& going)
-      : assembler_(assembler), summed_(summed), going_(going), buffer_(std::make_unique<char[]>(kTarPiece)) {}
+  RebuiltTar(LayerAssembler& assembler, const ComparisonSource& source, const std::function<void()>& going)
+      : assembler_(assembler),
+        summed_(source.contents),
+        going_(going),
+        pace_(source.rate, going),
+        buffer_(std::make_unique<char[]>(kTarPiece)) {}
 
   std::string_view Next() override {
     going_();
     const size_t size = assembler_.ReadPiece(buffer_.get(), kTarPiece, &of_file_);
     if (of_file_) TakeRoom(size);
+    pace_.Took(size);
     if (summed_) sum_.Update(buffer_.get(), size);
     return {buffer_.get(), size};
   }
@@ -80,6 +112,7 @@ class RebuiltTar : public ByteSource, public RawSink {
   LayerAssembler& assembler_;
   bool summed_;
   const std::function<void()>& going_;
+  Pace pace_;
   std::unique_ptr<char[]> buffer_;
   bool of_file_ = false;
   uint64_t room_ = 0;  // for files
@@ -111,7 +144,7 @@ class LayerCheck {
 
   void ReadTar() {
     LayerAssembler assembler(source_.diff, source_.tar_split);
-    RebuiltTar bytes(assembler, source_.contents, going_);
+    RebuiltTar bytes(assembler, source_, going_);
     assembler.Tolerate([&](const std::string& member, const std::string& what) {
       bytes.StopSum();
       const std::string path = CleanMemberPath(member).value_or(member);

@@ -29,6 +29,8 @@ struct ComparisonSource {
   bool stop_early = false;
   // Sets modes, owners, times and attributes as the tar has them, if the tar has the DiffID.
   bool set_metadata = false;
+  // The most bytes of the tar that are read in a second; 0 for no bound.
+  uint64_t rate = 0;
 };
 
 struct Difference {

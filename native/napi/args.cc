@@ -11,18 +11,28 @@
 namespace layerstack {
 
 namespace {
+
+constexpr size_t kShortText = 512;
+
 [[noreturn]] void Wrong(const Napi::Value& value, const char* name, const char* expected) {
   throw Napi::TypeError::New(value.Env(), std::string(name) + " must be " + expected);
 }
 }  // namespace
 
 std::string BytesArg(const Napi::Value& value, const char* name) {
-  if (value.IsBuffer()) {
-    auto buffer = value.As<Napi::Buffer<char>>();
-    return std::string(buffer.Data(), buffer.Length());
+  if (value.IsString()) {
+    // Almost every text is a path or a line: one call then gives its length and its bytes.
+    char text[kShortText];
+    size_t length = 0;
+    if (napi_get_value_string_utf8(value.Env(), value, text, sizeof text, &length) != napi_ok)
+      throw Napi::Error::New(value.Env());
+    // Node cuts a longer text off, at most three bytes before the end of the buffer.
+    if (length + 4 < sizeof text) return std::string(text, length);
+    return value.As<Napi::String>().Utf8Value();
   }
-  if (!value.IsString()) Wrong(value, name, "a string or a Buffer");
-  return value.As<Napi::String>().Utf8Value();
+  if (!value.IsBuffer()) Wrong(value, name, "a string or a Buffer");
+  auto buffer = value.As<Napi::Buffer<char>>();
+  return std::string(buffer.Data(), buffer.Length());
 }
 
 std::vector<std::string> BytesListArg(const Napi::Value& value, const char* name) {

@@ -45,6 +45,8 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
     source.lowers = BytesListArg(options.Get("lowers"), "lowers");
     Napi::Value latest = options.Get("latestMtime");
     if (!latest.IsUndefined()) source.latest_mtime = IntArg(latest, "latestMtime");
+    Napi::Value root = options.Get("rootMtime");
+    if (!root.IsUndefined()) source.root_mtime = IntArg(root, "rootMtime");
     source.narrow_times = BoolArg(options.Get("narrowTimes"), "narrowTimes");
     std::shared_ptr<const HeldFd> fd = FdArg(options.Get("fd"), "fd");
     Napi::Promise result = Async<Warnings>(
@@ -186,6 +188,7 @@ class LayerComparison : public Napi::ObjectWrap<LayerComparison> {
     source.first_uid = options.Get("firstUid").As<Napi::Number>().Uint32Value();
     source.first_gid = options.Get("firstGid").As<Napi::Number>().Uint32Value();
     source.set_metadata = BoolArg(options.Get("setMetadata"), "setMetadata");
+    source.rate = static_cast<uint64_t>(IntArg(options.Get("rate"), "rate"));
     Napi::Promise result = Async<erofs::Comparison>(
         info.Env(), [source, stop = stop_] { return erofs::CompareLayer(source, [&] { ThrowIfSet(stop); }); },
         ComparisonValue, RunOnOwnThread);

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -145,12 +146,36 @@ Napi::Value TryRangeLockBinding(const Napi::CallbackInfo& info) {
                             Sync(info.Env(), [&] { return TryRangeLock(fd, offset, exclusive); }));
 }
 
-Napi::Value OpenRangeLockBinding(const Napi::CallbackInfo& info) {
-  UniqueFd fd = Sync(info.Env(), [&] {
-    return OpenRangeLock(BytesArg(info[0], "path"), IntArg(info[1], "offset"), BoolArg(info[2], "exclusive"));
+// Node's own pipes between processes are sockets, which a program cannot open again by /dev/stdout.
+Napi::Value MakePipeBinding(const Napi::CallbackInfo& info) {
+  return Sync(info.Env(), [&]() -> Napi::Value {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC) != 0) ThrowErrno(errno, "pipe2");
+    Napi::Array ends = Napi::Array::New(info.Env(), 2);
+    ends.Set(0u, fds[0]);
+    ends.Set(1u, fds[1]);
+    return ends;
   });
-  if (!fd) return info.Env().Null();
-  return Napi::Number::New(info.Env(), fd.release());
+}
+
+Napi::Value TryNamedRangeLockBinding(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(IntArg(info[0], "fd"));
+  const NamedLock lock = Sync(info.Env(), [&] {
+    return TryNamedRangeLock(fd, BytesArg(info[1], "path"), IntArg(info[2], "offset"),
+                             BoolArg(info[3], "exclusive"));
+  });
+  if (lock == NamedLock::kRenamed) return info.Env().Null();
+  return Napi::Boolean::New(info.Env(), lock == NamedLock::kHeld);
+}
+
+Napi::Value ReleaseRangeLockBinding(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(IntArg(info[0], "fd"));
+  const int64_t offset = IntArg(info[1], "offset");
+  Sync(info.Env(), [&] {
+    ReleaseRangeLock(fd, offset);
+    return true;
+  });
+  return info.Env().Undefined();
 }
 
 Napi::Value OptionalBytes(Napi::Env env, std::optional<std::string>& bytes) {
@@ -313,7 +338,9 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("batch", Napi::Function::New<Batch>(env, "batch"));
   exports.Set("tryFlock", Napi::Function::New<TryFlockBinding>(env, "tryFlock"));
   exports.Set("tryRangeLock", Napi::Function::New<TryRangeLockBinding>(env, "tryRangeLock"));
-  exports.Set("openRangeLock", Napi::Function::New<OpenRangeLockBinding>(env, "openRangeLock"));
+  exports.Set("tryNamedRangeLock", Napi::Function::New<TryNamedRangeLockBinding>(env, "tryNamedRangeLock"));
+  exports.Set("releaseRangeLock", Napi::Function::New<ReleaseRangeLockBinding>(env, "releaseRangeLock"));
+  exports.Set("makePipe", Napi::Function::New<MakePipeBinding>(env, "makePipe"));
   exports.Set("getXattr", Napi::Function::New<GetXattrBinding>(env, "getXattr"));
   exports.Set("setXattr", Napi::Function::New<SetXattrBinding>(env, "setXattr"));
   exports.Set("listXattrs", Napi::Function::New<ListXattrsBinding>(env, "listXattrs"));

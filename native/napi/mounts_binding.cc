@@ -3,8 +3,10 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "sys/mount_uses.h"
 #include "sys/overlay_mount.h"
 #include "sys/probe.h"
+#include "tree/copy_upper.h"
 #include "tree/empty_copy.h"
 #include "tree/flatten.h"
 #include "tree/init_layer.h"
@@ -32,6 +34,7 @@ OverlayMount OverlayMountArg(const Napi::Value& value) {
   mount.root = BytesArg(object.Get("root"), "root");
   mount.target = BytesArg(object.Get("target"), "target");
   mount.lowers = BytesListArg(object.Get("lowers"), "lowers");
+  mount.lower_file = OptionalBytesArg(object, "lowerFile");
   mount.upper = OptionalBytesArg(object, "upper");
   mount.work = OptionalBytesArg(object, "work");
   Napi::Value read_only = object.Get("readOnly");
@@ -62,6 +65,50 @@ Napi::Value MountStateBinding(const Napi::CallbackInfo& info) {
                            : state == MountState::kOverlay ? "overlay"
                                                            : "other";
         return Napi::String::New(env, name);
+      });
+}
+
+Napi::Array OthersArray(Napi::Env env, const std::vector<MountUses::Other>& others) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const MountUses::Other& other : others) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("pid", other.pid);
+    object.Set("command", other.command);
+    object.Set("path", other.path);
+    object.Set("own", other.own);
+    object.Set("copy", other.copy);
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
+Napi::Array UsersArray(Napi::Env env, const std::vector<MountUses::User>& users) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const MountUses::User& user : users) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("pid", user.pid);
+    object.Set("command", user.command);
+    object.Set("how", user.how);
+    object.Set("own", user.own);
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
+Napi::Value MountUsesBinding(const Napi::CallbackInfo& info) {
+  return Async<MountUses>(
+      info.Env(),
+      [target = BytesArg(info[0], "target"), everyone = BoolArg(info[1], "everyone")] {
+        return FindMountUses(target, everyone);
+      },
+      [](Napi::Env env, MountUses& uses) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("others", OthersArray(env, uses.others));
+        Napi::Array below = Napi::Array::New(env);
+        for (const std::string& path : uses.below) below.Set(below.Length(), path);
+        object.Set("below", below);
+        object.Set("users", UsersArray(env, uses.users));
+        return object;
       });
 }
 
@@ -113,6 +160,18 @@ std::function<void()> MountsCall(const std::string& op, const Napi::Object& step
       Unmount(target, detach);
     };
   }
+  if (op == "unmountBehind")
+    return [target = BytesArg(step.Get("target"), "target")] { UnmountBehind(target); };
+  if (op == "mountReadOnly") {
+    return [target = BytesArg(step.Get("target"), "target"),
+            read_only = BoolArg(step.Get("readOnly"), "readOnly")] { SetMountReadOnly(target, read_only); };
+  }
+  if (op == "fileSystemReadOnly")
+    return [target = BytesArg(step.Get("target"), "target")] { SetFileSystemReadOnly(target); };
+  if (op == "copyUpper") {
+    return [root = BytesArg(step.Get("root"), "root"), from = BytesArg(step.Get("from"), "from"),
+            to = BytesArg(step.Get("to"), "to")] { CopyUpper(root, from, to); };
+  }
   if (op == "populateInit") {
     return [root = BytesArg(step.Get("root"), "root"), lowers = BytesListArg(step.Get("lowers"), "lowers"),
             upper = BytesArg(step.Get("upper"), "upper")] { PopulateInit(root, lowers, upper); };
@@ -133,6 +192,7 @@ void InitMounts(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayBinding>(env, "mountOverlay"));
   exports.Set("unmount", Napi::Function::New<UnmountBinding>(env, "unmount"));
   exports.Set("mountState", Napi::Function::New<MountStateBinding>(env, "mountState"));
+  exports.Set("mountUses", Napi::Function::New<MountUsesBinding>(env, "mountUses"));
   exports.Set("probe", Napi::Function::New<ProbeBinding>(env, "probe"));
   exports.Set("populateInit", Napi::Function::New<PopulateInitBinding>(env, "populateInit"));
   exports.Set("flatten", Napi::Function::New<FlattenBinding>(env, "flatten"));

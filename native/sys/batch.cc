@@ -87,13 +87,13 @@ class Batch {
 
   void operator()(const step::Link& step) {
     Pair pair = LocateBoth(step.target, step.path);
-    if (Again<::linkat>(pair.from_dir.get(), pair.from.c_str(), pair.to.dir, pair.to.name.c_str(), 0) != 0)
+    if (Again<::linkat>(pair.from.dir, pair.from.name.c_str(), pair.to.dir, pair.to.name.c_str(), 0) != 0)
       ThrowErrno(errno, "link", Full(step.target), Full(step.path));
   }
 
   void operator()(const step::Rename& step) {
     Pair pair = LocateBoth(step.from, step.to);
-    if (RenameAt(pair.from_dir.get(), pair.from, pair.to, step.no_replace) != 0)
+    if (RenameAt(pair.from, pair.to, step.no_replace) != 0)
       ThrowErrno(errno, "rename", Full(step.from), Full(step.to));
     Forget(step.from);
     Forget(step.to);
@@ -101,18 +101,17 @@ class Batch {
 
   void operator()(const step::Exchange& step) {
     Pair pair = LocateBoth(step.from, step.to);
-    const int from = pair.from_dir.get();
-    const UniqueFd to(Again<::fcntl>(pair.to.dir, F_DUPFD_CLOEXEC, 0));
-    if (!to) ThrowErrno(errno, "fcntl", Full(step.to));
-    const char* from_name = pair.from.c_str();
+    const int from = pair.from.dir;
+    const int to = pair.to.dir;
+    const char* from_name = pair.from.name.c_str();
     const char* to_name = pair.to.name.c_str();
     long result =
-        Retry([&] { return ::syscall(SYS_renameat2, from, from_name, to.get(), to_name, kRenameExchange); });
+        Retry([&] { return ::syscall(SYS_renameat2, from, from_name, to, to_name, kRenameExchange); });
     if (result != 0 && !step.via.empty() && (errno == EINVAL || errno == ENOSYS)) {
       Place via = Locate(step.via);
       const char* via_name = via.name.c_str();
-      result = Again<::renameat>(to.get(), to_name, via.dir, via_name);
-      if (result == 0) result = Again<::renameat>(from, from_name, to.get(), to_name);
+      result = Again<::renameat>(to, to_name, via.dir, via_name);
+      if (result == 0) result = Again<::renameat>(from, from_name, to, to_name);
       if (result == 0) result = Again<::renameat>(via.dir, via_name, from, from_name);
     }
     if (result != 0) ThrowErrno(errno, "rename", Full(step.from), Full(step.to));
@@ -133,12 +132,13 @@ class Batch {
   void operator()(const step::Syncfs& step) { Sync(step.path, "syncfs", ::syncfs); }
 
   void operator()(const step::Call& step) {
-    parent_fd_.reset();
+    // The call may remove or mount anything.
+    for (Directory& known : parents_) known.fd.reset();
     step.run();
   }
 
  private:
-  // A directory entry. The fd belongs to the batch and is valid until the next Locate.
+  // A directory entry. The fd belongs to the batch, and stays open during the step.
   struct Place {
     int dir;
     std::string name;
@@ -160,19 +160,32 @@ class Batch {
     if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string::npos)
       ThrowErrno(EINVAL, "open", Full(path));
     if (parent.empty()) return {root_fd_.get(), name};
-    // Most steps are in the directory of the step before.
-    if (!parent_fd_ || parent != parent_) {
-      parent_fd_ = OpenBeneathNoLinks(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
-      if (!parent_fd_) Fail("open", parent, Full(path));
-      parent_ = parent;
-    }
-    return {parent_fd_.get(), name};
+    return {Parent(parent, path), name};
   }
 
-  // Forgets the cached directory if it is `path` or below it: `path` was removed or means something else now.
+  // The directory of a step. Most steps are in the directory of one of the steps before.
+  int Parent(const std::string& parent, const std::string& path) {
+    Directory* oldest = &parents_[0];
+    for (Directory& known : parents_) {
+      if (known.fd && known.path == parent) {
+        known.last_use = ++uses_;
+        return known.fd.get();
+      }
+      if (known.last_use < oldest->last_use) oldest = &known;
+    }
+    UniqueFd fd = OpenBeneathNoLinks(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
+    if (!fd) Fail("open", parent, Full(path));
+    *oldest = {parent, std::move(fd), ++uses_};
+    return oldest->fd.get();
+  }
+
+  // Forgets the directories at and below `path`: it was removed or means something else now.
   void Forget(const std::string& path) {
-    if (parent_.starts_with(path) && (parent_.size() == path.size() || parent_[path.size()] == '/'))
-      parent_fd_.reset();
+    for (Directory& known : parents_) {
+      if (known.path.starts_with(path) &&
+          (known.path.size() == path.size() || known.path[path.size()] == '/'))
+        known.fd.reset();
+    }
   }
 
   void MakeModeExact(int fd, mode_t mode, const std::string& path) {
@@ -206,25 +219,18 @@ class Batch {
     return ".tmp-" + base + std::to_string(random);
   }
 
-  // Two names. Locating the second may close the cached directory of the first, so the pair holds a
-  // duplicate.
   struct Pair {
-    UniqueFd from_dir;
-    std::string from;
+    Place from;
     Place to;
   };
 
-  Pair LocateBoth(const std::string& from_path, const std::string& to_path) {
-    Place from = Locate(from_path);
-    UniqueFd from_dir(Again<::fcntl>(from.dir, F_DUPFD_CLOEXEC, 0));
-    if (!from_dir) ThrowErrno(errno, "fcntl", Full(from_path));
-    return {std::move(from_dir), from.name, Locate(to_path)};
-  }
+  Pair LocateBoth(const std::string& from, const std::string& to) { return {Locate(from), Locate(to)}; }
 
-  static int RenameAt(int from_dir, const std::string& from, const Place& to, bool no_replace) {
+  static int RenameAt(const Place& from, const Place& to, bool no_replace) {
     const char* name = to.name.c_str();
     if (no_replace) {
-      long result = Again<::syscall>(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
+      long result =
+          Again<::syscall>(SYS_renameat2, from.dir, from.name.c_str(), to.dir, name, kRenameNoReplace);
       if (result == 0 || errno != EINVAL) return static_cast<int>(result);
       // The file system does not support it. Our callers hold the object's lock, so looking first is safe.
       struct stat st;
@@ -233,7 +239,7 @@ class Batch {
         return -1;
       }
     }
-    return Again<::renameat>(from_dir, from.c_str(), to.dir, name);
+    return Again<::renameat>(from.dir, from.name.c_str(), to.dir, name);
   }
 
   template <typename Step>
@@ -258,8 +264,15 @@ class Batch {
 
   const std::string& root_;
   UniqueFd root_fd_;
-  std::string parent_;
-  UniqueFd parent_fd_;
+  // A directory below the root that is open.
+  struct Directory {
+    std::string path;
+    UniqueFd fd;
+    uint64_t last_use = 0;
+  };
+  // A step has at most three places, so its own stay open.
+  Directory parents_[6];
+  uint64_t uses_ = 0;
 };
 
 }  // namespace

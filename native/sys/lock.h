@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <string>
 
-#include "sys/fd.h"
-
 namespace layerstack {
 
 // flock(2). False if another description holds it. Throws Failure on any other error.
@@ -16,9 +14,13 @@ bool TryFlock(int fd, bool exclusive);
 // writing.
 bool TryRangeLock(int fd, int64_t offset, bool exclusive);
 
-// An fd of the file at `path` that holds such a lock; none if another holds it. Makes the file (mode 0600) if
-// it is missing. It checks that the file still has this name when the lock is held: else others would lock
-// another file.
-UniqueFd OpenRangeLock(const std::string& path, int64_t offset, bool exclusive);
+enum class NamedLock { kHeld, kBusy, kRenamed };
+
+// Takes such a lock, and checks that `path` still names the file when the lock is held: else others lock
+// another file. Then it gives the lock back.
+NamedLock TryNamedRangeLock(int fd, const std::string& path, int64_t offset, bool exclusive);
+
+// Gives the lock of one byte back.
+void ReleaseRangeLock(int fd, int64_t offset);
 
 }  // namespace layerstack

@@ -8,6 +8,7 @@
 
 #include <climits>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -24,6 +25,9 @@ namespace layerstack {
 namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
+constexpr std::string_view kShortNames = "l/";
+constexpr size_t kShortNameLength = 26;
+constexpr size_t kMaxLowerFile = 64 << 10;
 constexpr char kStackLimit[] = "overlayfs cannot stack more";
 
 // How many bytes of options mount(2) takes: a page less the final NUL.
@@ -115,6 +119,7 @@ class Mounter {
 
  private:
   void Prepare() {
+    if (!mount_.lower_file.empty()) ReadLowers();
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.method == MountMethod::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
@@ -128,21 +133,48 @@ class Mounter {
     }
   }
 
+  void ReadLowers() {
+    const std::string path = mount_.root + "/" + mount_.lower_file;
+    std::string text = ReadEntry(path, kMaxLowerFile).value_or("");
+    text.erase(text.find_last_not_of(" \n") + 1);
+    for (size_t start = 0; start <= text.size(); start += mount_.lowers.back().size() + 1) {
+      mount_.lowers.push_back(text.substr(start, text.find(':', start) - start));
+      if (!IsShortName(mount_.lowers.back()))
+        ThrowInput("ERR_STORE_CORRUPT", path + " does not have the short names of layers", {{"path", path}});
+    }
+  }
+
+  static bool IsShortName(const std::string& name) {
+    return name.size() == kShortNames.size() + kShortNameLength && name.starts_with(kShortNames) &&
+           name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", kShortNames.size()) ==
+               std::string::npos;
+  }
+
   // Overlayfs follows links, so no directory that it gets may be reached by one. The exception is a short
   // name of the store, `l/<name> -> ../<id>/diff`, which may lead nowhere else. The mount itself reports
   // missing directories.
   void CheckPlaces() {
     UniqueFd root(Again<::open>(mount_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!root) ThrowErrno(errno, "open", mount_.root);
+    UniqueFd names;
     for (const std::string& lower : mount_.lowers) {
-      if (lower.starts_with("l/"))
-        CheckShortName(root.get(), lower);
-      else
+      if (!lower.starts_with(kShortNames)) {
         CheckPlace(root.get(), lower);
+        continue;
+      }
+      if (!names) names = OpenShortNames(root.get());
+      if (names) CheckShortName(root.get(), names.get(), lower);
     }
     if (mount_.upper.empty()) return;
     CheckPlace(root.get(), mount_.upper);
     CheckPlace(root.get(), mount_.work);
+  }
+
+  // Empty if the directory is missing, which the mount itself reports.
+  UniqueFd OpenShortNames(int root) const {
+    UniqueFd fd = OpenBeneathNoLinks(root, "l", O_PATH | O_DIRECTORY);
+    if (!fd && errno == ELOOP) ThrowLink(root, mount_.root, "l");
+    return fd;
   }
 
   void CheckPlace(int root, const std::string& path) {
@@ -159,23 +191,30 @@ class Mounter {
     if (!fd && errno == ELOOP) ThrowLink(base, name, path);
   }
 
-  void CheckShortName(int root, const std::string& name) {
-    UniqueFd fd = OpenBeneathNoLinks(root, name, O_PATH | O_NOFOLLOW);
-    if (!fd && errno == ELOOP) ThrowLink(root, mount_.root, name);
-    if (!fd) return;
+  // `names` is the directory of the short names.
+  void CheckShortName(int root, int names, const std::string& lower) {
+    const std::string name = lower.substr(kShortNames.size());
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
+      ThrowShortName(lower);
     char target[PATH_MAX];
-    ssize_t length = Again<::readlinkat>(fd.get(), "", target, sizeof target);
-    const std::string text(target, length < 0 ? 0 : static_cast<size_t>(length));
+    ssize_t length = Again<::readlinkat>(names, name.c_str(), target, sizeof target);
+    // The mount itself reports a missing name.
+    if (length < 0 && errno == ENOENT) return;
+    const std::string_view text(target, length < 0 ? 0 : static_cast<size_t>(length));
     static constexpr std::string_view kUp = "../", kDiff = "/diff";
     size_t end = text.size() > kUp.size() + kDiff.size() ? text.size() - kDiff.size() : 0;
-    const std::string id = end == 0 ? "" : text.substr(kUp.size(), end - kUp.size());
+    const std::string_view id = end == 0 ? "" : text.substr(kUp.size(), end - kUp.size());
     if (end == 0 || !text.starts_with(kUp) || !text.ends_with(kDiff) || id == "." || id == ".." ||
         id.find('/') != std::string::npos)
-      ThrowInput("ERR_STORE_CORRUPT",
-                 mount_.root + "/" + name +
-                     " does not lead to a layer's ../ID/diff: `fsck --repair` repairs short names",
-                 {{"path", mount_.root + "/" + name}});
-    RefuseLinks(root, mount_.root, text.substr(kUp.size()));
+      ThrowShortName(lower);
+    RefuseLinks(root, mount_.root, std::string(text.substr(kUp.size())));
+  }
+
+  [[noreturn]] void ThrowShortName(const std::string& lower) const {
+    ThrowInput("ERR_STORE_CORRUPT",
+               mount_.root + "/" + lower +
+                   " does not lead to a layer's ../ID/diff: `fsck --repair` repairs short names",
+               {{"path", mount_.root + "/" + lower}});
   }
 
   // Makes names relative to `root` by changing the directory, or makes them absolute.
@@ -339,6 +378,37 @@ bool Unmount(const std::string& target, bool detach) {
   if (Again<::umount2>(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) == 0) return true;
   if (errno == EINVAL || errno == ENOENT) return false;
   ThrowErrno(errno, "umount2", target);
+}
+
+bool UnmountBehind(const std::string& target) {
+  auto held = std::make_shared<UniqueFd>(
+      Again<::open>(target.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!*held && errno != ENOENT) ThrowErrno(errno, "open", target);
+  if (!Unmount(target, true)) return false;
+  try {
+    RunOnOwnThread([held] { held->reset(); });
+  } catch (const Failure&) {
+    // Without a thread it ends here, when `held` does.
+  }
+  return true;
+}
+
+void SetMountReadOnly(const std::string& target, bool read_only) {
+  MountAttr change = {};
+  (read_only ? change.attr_set : change.attr_clr) = kMountAttrRdonly;
+  const long result = Again<::syscall>(kSysMountSetattr, AT_FDCWD, target.c_str(), AT_SYMLINK_NOFOLLOW,
+                                       &change, sizeof change);
+  if (result == 0) return;
+  if (errno != ENOSYS && errno != EPERM) ThrowErrno(errno, "mount_setattr", target);
+  // Before Linux 5.12. Its other flags are those that a new mount has.
+  const unsigned long flags = MS_REMOUNT | MS_BIND | (read_only ? MS_RDONLY : 0);
+  if (Again<::mount>(nullptr, target.c_str(), nullptr, flags, nullptr) != 0)
+    ThrowErrno(errno, "mount", target);
+}
+
+void SetFileSystemReadOnly(const std::string& target) {
+  if (Again<::mount>(nullptr, target.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0)
+    ThrowErrno(errno, "mount", target);
 }
 
 MountState StateOf(const std::string& path) {

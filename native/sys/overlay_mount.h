@@ -26,6 +26,7 @@ struct OverlayMount {
   std::string root;
   std::string target;
   std::vector<std::string> lowers;  // topmost first
+  std::string lower_file;           // relative to root: names the lowers, if there are none above
   std::string upper;                // empty: a read-only view of the lowers
   std::string work;
   bool read_only = false;
@@ -36,7 +37,8 @@ struct OverlayMount {
 // Mounts at `target`, an existing directory. It must be empty if there is neither an upper nor a second
 // lower: then it is the second lower that overlayfs insists on. Throws ERR_LAYER_DEPTH if there are more
 // lowers than the method can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the
-// system error, with the kernel's own words if the new API gives them.
+// system error, with the kernel's own words if the new API gives them. A lower file must have short names
+// alone: else ERR_STORE_CORRUPT.
 void MountOverlay(const OverlayMount& mount);
 
 // Returns a read-only view of `lowers` (topmost first, relative to `root`) that is not attached to a path and
@@ -45,6 +47,18 @@ UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lo
 
 // False if nothing is mounted at `target`. A link at `target` is not followed.
 bool Unmount(const std::string& target, bool detach);
+
+// Takes the mount out of the tree at once, as `detach` does. The file system ends on another thread: the last
+// mount of an overlay syncs the whole file system of its upper. False if nothing is mounted at `target`.
+bool UnmountBehind(const std::string& target);
+
+// Makes the mount at `target` read-only or writable, but not its file system or other mounts of that. Throws
+// EBUSY if files are open for writing through the mount, and EINVAL if nothing is mounted there.
+void SetMountReadOnly(const std::string& target, bool read_only);
+
+// Makes the file system at `target` read-only, in all its mounts. Throws EBUSY if files of it are open for
+// writing, or are open without a name.
+void SetFileSystemReadOnly(const std::string& target);
 
 enum class MountState { kNone, kOverlay, kOther };
 // Whether `path` itself is the root of a mount. A missing path is kNone.

@@ -10,7 +10,8 @@ inline constexpr long kSysMoveMount = 429;  // Linux 5.2, as the next three
 inline constexpr long kSysFsopen = 430;
 inline constexpr long kSysFsconfig = 431;
 inline constexpr long kSysFsmount = 432;
-inline constexpr long kSysOpenat2 = 437;  // Linux 5.6
+inline constexpr long kSysOpenat2 = 437;       // Linux 5.6
+inline constexpr long kSysMountSetattr = 442;  // Linux 5.12
 
 inline constexpr unsigned kFsopenCloexec = 1;
 inline constexpr unsigned kFsconfigSetFlag = 0;
@@ -19,6 +20,13 @@ inline constexpr unsigned kFsconfigCmdCreate = 6;
 inline constexpr unsigned kFsmountCloexec = 1;
 inline constexpr unsigned kMountAttrRdonly = 1;
 inline constexpr unsigned kMoveMountFromEmptyPath = 4;
+
+struct MountAttr {
+  uint64_t attr_set;
+  uint64_t attr_clr;
+  uint64_t propagation;
+  uint64_t userns_fd;
+};
 
 struct OpenHow {
   uint64_t flags;

@@ -98,14 +98,25 @@ std::vector<std::string> ListInodeXattrs(int fd, const std::string& what) {
               [&](char* data, size_t size) { return Again<::listxattr>(path.c_str(), data, size); });
 }
 
-void CopyXattrs(int from, int to, const std::string& what) {
-  for (const std::string& name : ListXattrs(from, what)) {
+Xattrs CopiedXattrs(int fd, const std::string& what) {
+  Xattrs attributes;
+  for (std::string& name : ListXattrs(fd, what)) {
     if (name.starts_with(kOverlayPrefix)) continue;
-    std::optional<std::string> value = GetXattr(from, name, what);
-    if (!value) continue;
-    if (Again<::fsetxattr>(to, name.c_str(), value->data(), value->size(), 0) != 0 && errno != ENOTSUP)
+    std::optional<std::string> value = GetXattr(fd, name, what);
+    if (value) attributes.emplace_back(std::move(name), std::move(*value));
+  }
+  return attributes;
+}
+
+void SetKnownXattrs(int fd, const Xattrs& attributes, const std::string& what) {
+  for (const auto& [name, value] : attributes) {
+    if (Again<::fsetxattr>(fd, name.c_str(), value.data(), value.size(), 0) != 0 && errno != ENOTSUP)
       ThrowErrno(errno, "fsetxattr", what);
   }
+}
+
+void CopyXattrs(int from, int to, const std::string& what) {
+  SetKnownXattrs(to, CopiedXattrs(from, what), what);
 }
 
 }  // namespace layerstack

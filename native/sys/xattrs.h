@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace layerstack {
@@ -27,8 +28,16 @@ std::vector<std::string> ListXattrs(int fd, const std::string& what);
 std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what);
 std::vector<std::string> ListInodeXattrs(int fd, const std::string& what);
 
-// Gives `to` all attributes of `from` except overlayfs's own (trusted.overlay.*), which describe the place of
-// a file in one layer. Leaves out those that the file system of `to` does not know, as dockerd does.
+// Names and values.
+using Xattrs = std::vector<std::pair<std::string, std::string>>;
+
+// All attributes except overlayfs's own (trusted.overlay.*), which describe the place of a file in one layer.
+Xattrs CopiedXattrs(int fd, const std::string& what);
+
+// Sets the attributes. Leaves out those that the file system does not know, as dockerd does.
+void SetKnownXattrs(int fd, const Xattrs& attributes, const std::string& what);
+
+// Gives `to` the CopiedXattrs of `from`.
 void CopyXattrs(int from, int to, const std::string& what);
 
 }  // namespace layerstack

@@ -1,18 +1,14 @@
 #include "tree/flatten.h"
 
 #include <fcntl.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 #include "sys/failure.h"
 #include "sys/fd.h"
 #include "sys/resolve.h"
-#include "sys/whole_io.h"
 #include "sys/xattrs.h"
-#include "tree/holes.h"
+#include "tree/copy_node.h"
 #include "tree/merged.h"
 
 namespace layerstack {
@@ -29,11 +25,6 @@ struct Level {
   std::vector<MergedDir::Name> names;
 };
 
-void CopyTimes(int dir, const char* name, const struct stat& st, int flags, const std::string& path) {
-  const timespec times[2] = {st.st_atim, st.st_mtim};
-  if (Again<::utimensat>(dir, name, times, flags) != 0) ThrowErrno(errno, "utimensat", path);
-}
-
 // A new directory with everything of the topmost one except its times.
 Level Open(MergedDir from, int parent, const std::string& name, std::string path) {
   Level level{std::move(from), UniqueFd(), std::move(path), {}, {}};
@@ -49,58 +40,13 @@ Level Open(MergedDir from, int parent, const std::string& name, std::string path
   return level;
 }
 
-void CopyContent(int from, int to, const std::string& path) {
-  struct stat info;
-  if (Again<::fstat>(from, &info) != 0) ThrowErrno(errno, "fstat", path);
-  for (const SparseFragment& data : FindData(from, info).parts) {
-    off_t at = data.offset;
-    if (Again<::lseek>(to, at, SEEK_SET) < 0) ThrowErrno(errno, "lseek", path);
-    for (int64_t left = data.length; left > 0;) {
-      const size_t most = static_cast<size_t>(std::min<int64_t>(left, 1 << 30));
-      ssize_t sent = Again<::sendfile>(to, from, &at, most);
-      if (sent < 0) ThrowErrno(errno, "sendfile", path);
-      if (sent == 0) break;
-      left -= sent;
-    }
-  }
-  if (Again<::ftruncate>(to, info.st_size) != 0) ThrowErrno(errno, "ftruncate", path);
-}
-
-// A copy of anything but a directory, with owner, mode, xattrs and times.
-void Copy(int from_dir, int to_dir, const char* name, const struct stat& st, const std::string& path) {
-  if (S_ISLNK(st.st_mode)) {
-    std::string target(static_cast<size_t>(st.st_size) + 1, '\0');
-    ssize_t length = Again<::readlinkat>(from_dir, name, target.data(), target.size());
-    if (length < 0) ThrowErrno(errno, "readlink", path);
-    target.resize(static_cast<size_t>(length));
-    if (Again<::symlinkat>(target.c_str(), to_dir, name) != 0) ThrowErrno(errno, "symlink", target, path);
-  } else if (S_ISREG(st.st_mode)) {
-    UniqueFd from(Again<::openat>(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (!from) ThrowErrno(errno, "open", path);
-    UniqueFd to(Again<::openat>(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!to) ThrowErrno(errno, "open", path);
-    CopyContent(from.get(), to.get(), path);
-    if (Again<::fchown>(to.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path);
-    CopyXattrs(from.get(), to.get(), path);
-    if (Again<::fchmod>(to.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path);
-    return CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);
-  } else if (Again<::mknodat>(to_dir, name, st.st_mode, st.st_rdev) != 0) {
-    ThrowErrno(errno, "mknod", path);
-  }
-  if (Again<::fchownat>(to_dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
-    ThrowErrno(errno, "chown", path);
-  if (!S_ISLNK(st.st_mode) && Again<::fchmodat>(to_dir, name, st.st_mode & 07777, 0) != 0)
-    ThrowErrno(errno, "chmod", path);
-  CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);
-}
-
 void Place(const Level& level, const std::string& name, const MergedDir::Found& found) {
   const int from = level.from.fd(found.layer);
   if (Again<::linkat>(from, name.c_str(), level.to.get(), name.c_str(), 0) == 0) return;
   const std::string path = level.path + "/" + name;
   if (errno != EMLINK && errno != EXDEV && errno != EPERM)
     ThrowErrno(errno, "link", level.from.path(found.layer) + "/" + name, path);
-  Copy(from, level.to.get(), name.c_str(), found.st, path);
+  CopyNode(from, level.to.get(), name, found.st, path, OverlayMarks::kLeaveOut);
 }
 
 }  // namespace

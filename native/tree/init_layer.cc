@@ -5,7 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
 
 #include "sys/failure.h"
 #include "sys/fd.h"
@@ -37,15 +41,37 @@ constexpr Wanted kEtc[] = {{"resolv.conf", Wanted::kFile, nullptr},
                            {"hostname", Wanted::kFile, nullptr},
                            {"mtab", Wanted::kLink, "/proc/mounts"}};
 
-// A directory of the merged view of image and init layer, while the init layer grows.
+// An entry that a new upper needs, and how it is made.
+struct Addition {
+  enum Kind { kCopy, kDirectory, kFile, kLink } kind;
+  size_t parent;  // the index of its directory: 0 is the upper, 1 the first copy or directory of the plan
+  std::string name;
+  std::string target;         // of a link
+  bool replaces = false;      // a directory takes the place of something else of the image
+  struct stat original = {};  // of the directory that a copy is made of
+  Xattrs attributes;
+};
+
+// The additions in the order in which they are made.
+struct Plan {
+  std::vector<Addition> additions;
+  size_t directories = 0;  // without the upper
+};
+
+bool IsDirectory(const Addition& addition) {
+  return addition.kind == Addition::kCopy || addition.kind == Addition::kDirectory;
+}
+
+// A directory of the merged view of image and init layer, while the init layer is planned.
 class InitDir {
  public:
   // The root, whose upper exists.
-  InitDir(MergedDir lower, UniqueFd upper, std::string path)
-      : lower_(std::move(lower)),
+  InitDir(MergedDir lower, std::string path, Plan* plan)
+      : plan_(plan),
+        path_(std::move(path)),
+        lower_(std::move(lower)),
         has_lower_(lower_.layers() > 0),
-        upper_(std::move(upper)),
-        path_(std::move(path)) {}
+        upper_(0) {}
 
   void Ensure(const Wanted& wanted) {
     // dockerd unlinks everything except a directory. A directory stays, even where a file or link is wanted.
@@ -83,68 +109,135 @@ class InitDir {
 
  private:
   InitDir(InitDir* parent, const std::string& name)
-      : parent_(parent), name_(name), path_(parent->path_ + "/" + name) {}
+      : plan_(parent->plan_), parent_(parent), name_(name), path_(parent->path_ + "/" + name) {}
 
-  // Makes an entry in the upper, owned by root, and returns the fd of a directory. `replaces`: it replaces
-  // something of the image that is not a directory.
-  UniqueFd Make(const Wanted& wanted, bool replaces) {
+  // Plans an entry, owned by root, and returns the index of a directory. `replaces`: it replaces something of
+  // the image that is not a directory.
+  size_t Make(const Wanted& wanted, bool replaces) {
     CopyUp();
-    const int dir = upper_.get();
-    const char* name = wanted.name;
-    const std::string path = path_ + "/" + name;
-    UniqueFd fd;
-    switch (wanted.kind) {
-      case Wanted::kDirectory:
-        if (Again<::mkdirat>(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
-        fd.reset(Again<::openat>(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (!fd) ThrowErrno(errno, "open", path);
-        // Else it would merge with a directory that the replaced entry has hidden.
-        if (replaces) SetXattr(fd.get(), "trusted.overlay.opaque", "y", path);
-        break;
-      case Wanted::kFile:
-        fd.reset(Again<::openat>(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
-        if (!fd) ThrowErrno(errno, "open", path);
-        break;
-      case Wanted::kLink:
-        // dockerd does not chown links, so below a setgid directory of the image a link keeps that
-        // directory's group.
-        if (Again<::symlinkat>(wanted.target, dir, name) != 0)
-          ThrowErrno(errno, "symlink", wanted.target, path);
-        return fd;
-    }
-    // Root owns it already, except below a setgid directory of the image.
-    struct stat st;
-    if (Again<::fstat>(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", path);
-    if ((st.st_uid != 0 || st.st_gid != 0) && Again<::fchown>(fd.get(), 0, 0) != 0)
-      ThrowErrno(errno, "fchown", path);
-    if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), kMode) != 0)
-      ThrowErrno(errno, "fchmod", path);  // the umask's bits
-    return fd;
+    const auto kind = wanted.kind == Wanted::kDirectory ? Addition::kDirectory
+                      : wanted.kind == Wanted::kFile    ? Addition::kFile
+                                                        : Addition::kLink;
+    return Add({kind, *upper_, wanted.name, wanted.target ? wanted.target : "", replaces, {}, {}});
   }
 
-  // Makes the directory in the upper, with the owner, mode and attributes of the image's. Its times do not
+  // Plans the directory in the upper, with the owner, mode and attributes of the image's. Its times do not
   // matter, since an entry is about to be made in it.
   void CopyUp() {
     if (upper_) return;
     parent_->CopyUp();
-    const int dir = parent_->upper_.get();
-    struct stat st;
-    if (Again<::fstat>(lower_.fd(0), &st) != 0) ThrowErrno(errno, "fstat", lower_.path());
-    if (Again<::mkdirat>(dir, name_.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", path_);
-    UniqueFd fd(Again<::openat>(dir, name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd) ThrowErrno(errno, "open", path_);
-    if (Again<::fchown>(fd.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path_);
-    CopyXattrs(lower_.fd(0), fd.get(), path_);
-    if (Again<::fchmod>(fd.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path_);
-    upper_ = std::move(fd);
+    Addition copy = {Addition::kCopy, *parent_->upper_, name_, "", false, {}, {}};
+    if (Again<::fstat>(lower_.fd(0), &copy.original) != 0) ThrowErrno(errno, "fstat", lower_.path());
+    copy.attributes = CopiedXattrs(lower_.fd(0), path_);
+    upper_ = Add(std::move(copy));
   }
 
+  size_t Add(Addition addition) {
+    if (IsDirectory(addition)) ++plan_->directories;
+    plan_->additions.push_back(std::move(addition));
+    return plan_->directories;
+  }
+
+  Plan* plan_;
   InitDir* parent_ = nullptr;
   std::string name_;
+  std::string path_;
   MergedDir lower_;
   bool has_lower_ = false;
-  UniqueFd upper_;  // empty until something is made in it
-  std::string path_;
+  std::optional<size_t> upper_;  // its index in the plan; empty until something is made in it
+};
+
+// Makes the additions of a plan in the upper.
+class Maker {
+ public:
+  Maker(UniqueFd upper, std::string path) {
+    struct stat st;
+    if (Again<::fstat>(upper.get(), &st) != 0) ThrowErrno(errno, "fstat", path);
+    directories_.push_back({0, std::string(), std::move(path), std::move(upper), IsSetgid(st)});
+  }
+
+  void Make(const Plan& plan) {
+    directories_.reserve(plan.directories + 1);
+    for (const Addition& addition : plan.additions) Make(addition);
+  }
+
+ private:
+  struct Directory {
+    size_t parent;
+    std::string name;
+    std::string path;
+    UniqueFd fd;  // opened for the first entry in it
+    bool setgid;  // new entries get its group, and new directories its bit
+  };
+
+  static bool IsSetgid(const struct stat& st) { return (st.st_mode & S_ISGID) != 0; }
+
+  void Make(const Addition& addition) {
+    const int dir = Open(addition.parent);
+    const Directory& parent = directories_[addition.parent];
+    const char* name = addition.name.c_str();
+    const std::string path = parent.path + "/" + addition.name;
+    const bool exact = IsExact(parent);
+    switch (addition.kind) {
+      case Addition::kCopy:
+        if (Again<::mkdirat>(dir, name, 0700) != 0) ThrowErrno(errno, "mkdir", path);
+        directories_.push_back({addition.parent, addition.name, path, {}, IsSetgid(addition.original)});
+        return Complete(addition, Open(directories_.size() - 1), path);
+      case Addition::kDirectory:
+        if (Again<::mkdirat>(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
+        directories_.push_back({addition.parent, addition.name, path, {}, parent.setgid});
+        if (!exact) MakeExact(Open(directories_.size() - 1), path);
+        // Else it would merge with a directory that the replaced entry has hidden.
+        if (addition.replaces) SetXattr(Open(directories_.size() - 1), "trusted.overlay.opaque", "y", path);
+        return;
+      case Addition::kFile: {
+        UniqueFd fd(Again<::openat>(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
+        if (!fd) ThrowErrno(errno, "open", path);
+        if (!exact) MakeExact(fd.get(), path);
+        return;
+      }
+      case Addition::kLink:
+        // dockerd does not chown links, so below a setgid directory of the image a link keeps that
+        // directory's group.
+        if (Again<::symlinkat>(addition.target.c_str(), dir, name) != 0)
+          ThrowErrno(errno, "symlink", addition.target, path);
+        return;
+    }
+  }
+
+  int Open(size_t index) {
+    Directory& directory = directories_[index];
+    if (!directory.fd) {
+      const int parent = Open(directory.parent);
+      directory.fd.reset(
+          Again<::openat>(parent, directory.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (!directory.fd) ThrowErrno(errno, "open", directory.path);
+    }
+    return directory.fd.get();
+  }
+
+  // Whether new entries are root's, with the mode that they are made with.
+  bool IsExact(const Directory& parent) const { return is_root_ && !parent.setgid && ThreadIsIsolated(); }
+
+  static void MakeExact(int fd, const std::string& path) {
+    struct stat st;
+    if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", path);
+    if ((st.st_uid != 0 || st.st_gid != 0) && Again<::fchown>(fd, 0, 0) != 0)
+      ThrowErrno(errno, "fchown", path);
+    if (!ThreadIsIsolated() && Again<::fchmod>(fd, kMode) != 0)
+      ThrowErrno(errno, "fchmod", path);  // the umask's bits
+  }
+
+  // Gives a copy the owner, attributes and mode of the image's directory.
+  static void Complete(const Addition& copy, int fd, const std::string& path) {
+    const struct stat& st = copy.original;
+    if (Again<::fchown>(fd, st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path);
+    SetKnownXattrs(fd, copy.attributes, path);
+    if (Again<::fchmod>(fd, st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path);
+  }
+
+  const bool is_root_ = ::geteuid() == 0 && ::getegid() == 0;
+  std::vector<Directory> directories_;
 };
 
 UniqueFd OpenImageRoot(const std::string& root) {
@@ -153,13 +246,91 @@ UniqueFd OpenImageRoot(const std::string& root) {
   return fd;
 }
 
-// The root of the view of `upper` over `lowers`.
-InitDir Top(int root_fd, const std::string& root, const std::vector<std::string>& lowers,
-            const std::string& upper) {
-  const std::string path = root + "/" + upper;
-  UniqueFd upper_fd = OpenInRoot(root_fd, upper, O_RDONLY | O_DIRECTORY);
-  if (!upper_fd) ThrowErrno(errno, "open", path);
-  return InitDir(MergedDir(root_fd, root, lowers), std::move(upper_fd), path);
+UniqueFd OpenUpper(int root_fd, const std::string& upper, const std::string& path) {
+  UniqueFd fd = OpenInRoot(root_fd, upper, O_RDONLY | O_DIRECTORY);
+  if (!fd) ThrowErrno(errno, "open", path);
+  return fd;
+}
+
+Plan PlanInit(MergedDir lower, const std::string& path) {
+  Plan plan;
+  InitDir top(std::move(lower), path, &plan);
+  for (const Wanted& wanted : kRoot) top.Ensure(wanted);
+  InitDir dev = top.Child("dev");
+  for (const Wanted& wanted : kDev) dev.Ensure(wanted);
+  InitDir etc = top.Child("etc");
+  for (const Wanted& wanted : kEtc) etc.Ensure(wanted);
+  return plan;
+}
+
+// Identifies the directory of a layer, and shows whether its entries were changed.
+struct Stamp {
+  dev_t device;
+  ino_t inode;
+  time_t seconds;
+  long nanoseconds;
+  bool operator==(const Stamp&) const = default;
+};
+
+Stamp StampOf(int fd, const std::string& path) {
+  struct stat st;
+  if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", path);
+  return {st.st_dev, st.st_ino, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
+}
+
+// The plans of the init layers of images. A layer never changes, so the plan of an image is the same for all
+// its containers. The directories of its layers show that the layers are the same ones.
+class KnownPlans {
+ public:
+  std::shared_ptr<const Plan> Find(const std::string& key, int root_fd,
+                                   const std::vector<std::string>& lowers) {
+    std::optional<Known> known;
+    {
+      std::lock_guard<std::mutex> guard(mutex_);
+      const auto found = plans_.find(key);
+      if (found == plans_.end()) return nullptr;
+      known = found->second;
+    }
+    for (size_t i = 0; i < lowers.size(); ++i) {
+      const UniqueFd fd = OpenInRoot(root_fd, lowers[i], O_PATH | O_DIRECTORY);
+      if (!fd || StampOf(fd.get(), lowers[i]) != known->stamps[i]) return nullptr;
+    }
+    return known->plan;
+  }
+
+  void Keep(const std::string& key, std::vector<Stamp> stamps, std::shared_ptr<const Plan> plan) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (plans_.size() >= kMost) plans_.clear();
+    plans_[key] = {std::move(stamps), std::move(plan)};
+  }
+
+ private:
+  struct Known {
+    std::vector<Stamp> stamps;
+    std::shared_ptr<const Plan> plan;
+  };
+  static constexpr size_t kMost = 64;  // a few KB each
+
+  std::mutex mutex_;
+  std::map<std::string, Known> plans_;
+};
+
+KnownPlans& PlansOfProcess() {
+  static KnownPlans* plans = new KnownPlans;  // never destroyed: threads outlive static destruction
+  return *plans;
+}
+
+std::shared_ptr<const Plan> PlanOf(int root_fd, const std::string& root,
+                                   const std::vector<std::string>& lowers, const std::string& path) {
+  std::string key = root;
+  for (const std::string& lower : lowers) key += '\0' + lower;
+  if (auto known = PlansOfProcess().Find(key, root_fd, lowers)) return known;
+  MergedDir lower(root_fd, root, lowers);
+  std::vector<Stamp> stamps;
+  for (size_t i = 0; i < lower.layers(); ++i) stamps.push_back(StampOf(lower.fd(i), lower.path(i)));
+  auto plan = std::make_shared<const Plan>(PlanInit(std::move(lower), path));
+  PlansOfProcess().Keep(key, std::move(stamps), plan);
+  return plan;
 }
 
 // Puts the components of `path` on the stack, the first one on top.
@@ -179,9 +350,12 @@ void MakeDirectory(const std::string& root, const std::vector<std::string>& lowe
                    const std::string& path) {
   if (path.size() >= PATH_MAX) ThrowErrno(ENAMETOOLONG, "mkdir", root + "/" + upper);
   const UniqueFd root_fd = OpenImageRoot(root);
+  const std::string top = root + "/" + upper;
+  UniqueFd upper_fd = OpenUpper(root_fd.get(), upper, top);
+  Plan plan;
   // The directories from the root of the view down to where the walk is. Each points to the one above it.
   std::vector<std::unique_ptr<InitDir>> walk;
-  walk.push_back(std::make_unique<InitDir>(Top(root_fd.get(), root, lowers, upper)));
+  walk.push_back(std::make_unique<InitDir>(MergedDir(root_fd.get(), root, lowers), top, &plan));
   std::vector<std::string> ahead;
   PushComponents(path, &ahead);
   int links = 0;
@@ -205,16 +379,15 @@ void MakeDirectory(const std::string& root, const std::vector<std::string>& lowe
     if (found.exists && !found.below) ThrowErrno(ENOTDIR, "mkdir", dir.path() + "/" + name);
     walk.push_back(std::make_unique<InitDir>(dir.Child(name, std::move(found))));
   }
+  Maker(std::move(upper_fd), top).Make(plan);
 }
 
 void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
   const UniqueFd root_fd = OpenImageRoot(root);
-  InitDir top = Top(root_fd.get(), root, lowers, upper);
-  for (const Wanted& wanted : kRoot) top.Ensure(wanted);
-  InitDir dev = top.Child("dev");
-  for (const Wanted& wanted : kDev) dev.Ensure(wanted);
-  InitDir etc = top.Child("etc");
-  for (const Wanted& wanted : kEtc) etc.Ensure(wanted);
+  const std::string path = root + "/" + upper;
+  UniqueFd upper_fd = OpenUpper(root_fd.get(), upper, path);
+  const auto plan = PlanOf(root_fd.get(), root, lowers, path);
+  Maker(std::move(upper_fd), path).Make(*plan);
 }
 
 }  // namespace layerstack

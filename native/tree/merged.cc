@@ -16,8 +16,10 @@ bool IsWhiteout(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rde
 
 MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std::string>& lowers) {
   for (const std::string& lower : lowers) {
-    std::string path = root + "/" + lower;
-    UniqueFd fd = OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY);
+    const bool open = lower.starts_with('/');
+    std::string path = open ? lower : root + "/" + lower;
+    UniqueFd fd(open ? UniqueFd(Again<::open>(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+                     : OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY));
     if (!fd && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
       ThrowInput("ERR_STORE_CORRUPT",
                  "the directory " + path + " of a layer is missing: load its image again", {{"path", path}});

@@ -31,7 +31,8 @@ class MergedDir {
   // An empty view.
   MergedDir() = default;
 
-  // The root of the view: `lowers` topmost first, relative to `root_fd`. Throws Failure.
+  // The root of the view: `lowers` topmost first, relative to `root_fd`, or absolute for a directory that the
+  // caller has open (`/proc/self/fd/N/.`). Throws Failure.
   MergedDir(int root_fd, const std::string& root, const std::vector<std::string>& lowers);
 
   // What the view has under `name`. `first`: the topmost directory that may have it, if known.

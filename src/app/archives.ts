@@ -4,8 +4,10 @@
  */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
 import type { ArchiveMount, ArchiveMounts, UnmountArchiveOptions } from '../packed/archive-mounts.ts';
+import type { RunResult } from '../container/run/options.ts';
 import type { StorelessOptions } from '../packed/open-archive.ts';
 import type { OpenArchiveOptions } from '../packed/open.ts';
+import type { RunArchiveOptions } from '../packed/run.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
 import { ArchiveContents } from './archive-contents.ts';
@@ -77,6 +79,21 @@ export class Archives extends ArchiveContents {
   async unmount(path: string, options: UnmountArchiveOptions = {}): Promise<number> {
     this.#root.session();
     return (await this.#mounts()).unmount(path, options);
+  }
+
+  /**
+   * Runs a command in the image of an archive, as {@link Containers.run} does in a container, without loading
+   * it. Mounts the archive as {@link open} does, and leaves nothing of it.
+   * @throws {@link LayerstackError} what {@link open} and {@link Containers.run} throw.
+   * @example
+   * ```ts
+   * const { status } = await store.archives.run('app.tar', { command: ['npm', 'test'] });
+   * ```
+   */
+  async run(path: string, options: RunArchiveOptions = {}): Promise<RunResult> {
+    this.#root.session();
+    const { runArchive } = await late();
+    return runArchive(this.#base, path, options);
   }
 
   /** Returns the mounted archives. */

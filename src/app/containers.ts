@@ -11,6 +11,8 @@ import type { Endpoints } from '../container/documents.ts';
 import type { ContainerInspect } from '../container/inspect.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
 import type { Container } from '../container/record.ts';
+import type { RunResult } from '../container/run/options.ts';
+import type { RunOptions } from '../container/run/run.ts';
 import type {
   ContainerPruneFilters,
   ContainerPruneResult,
@@ -64,19 +66,54 @@ export class Containers extends ContainerContents {
    * ```
    */
   async create(image: string, options: CreateOptions = {}): Promise<NewContainer> {
+    return this.#disposable(await this.#create(image, options));
+  }
+
+  async #create(image: string, options: CreateOptions, withId?: string): Promise<Container> {
     throwIfAborted(options.signal);
     const { images, containers, events } = this.#parts;
     const id = await images.resolve(image);
     try {
-      const container = await containers.create(id, { imageName: imageName(image, id), ...options });
+      const named = { imageName: imageName(image, id), ...options };
+      const container = await containers.create(id, named, withId);
       events.container('create', container);
-      return this.#disposable(container);
+      return container;
     } catch (error) {
       // A missing layer is not damage of the store if its image was deleted meanwhile: `resolve` then reports
       // that.
       if (LayerstackError.is(error) && error.kind === 'data-loss') await images.resolve(id);
       throw error;
     }
+  }
+
+  /**
+   * Makes a container, runs its command in an OCI runtime, and unmounts the container when the command has
+   * ended. If this process dies, the command runs on. The next writer that opens the store after the
+   * command's end unmounts the container, and removes it with `remove`.
+   * @throws {@link LayerstackError} what {@link create} and {@link bundle} throw; ERR_RUNTIME_NOT_FOUND,
+   *   ERR_RUNTIME where the runtime cannot start the container, ERR_COMMAND_NOT_FOUND and ERR_COMMAND_DENIED
+   *   where it cannot start the command; ERR_ABORTED.
+   * @example
+   * ```ts
+   * const { status } = await store.containers.run('alpine:latest', { command: ['true'], remove: true });
+   * ```
+   */
+  async run(image: string, options: RunOptions = {}): Promise<RunResult> {
+    throwIfAborted(options.signal);
+    const { runContainer } = await late();
+    const { root } = this.#parts;
+    root.session();
+    return runContainer(
+      root,
+      {
+        create: (create, id) => this.#create(image, create, id),
+        mount: (container) => this.mount(container),
+        isMounted: (container) => this.isMounted(container),
+        unmount: (container) => this.unmount(container),
+        remove: (container, how) => this.remove(container, how),
+      },
+      options,
+    );
   }
 
   /** Returns all containers, newest first. */

@@ -7,6 +7,7 @@ import { isHex64 } from '../core/digest.ts';
 import { constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
+import { RUNTIMES } from '../container/run/runtime.ts';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
@@ -276,7 +277,7 @@ async function depthFinding(layout: Layout): Promise<Finding> {
 
 function programFindings(): Finding[] {
   return [
-    ...['runc', 'crun'].map((name) => programFinding(name, 'only needed to run bundles', '')),
+    ...RUNTIMES.map((name) => programFinding(name, 'only needed by `run`, unless another runtime is', '')),
     ...EXT4_PROGRAMS.map((name) =>
       programFinding(name, 'only needed by `image --format ext4`', 'install e2fsprogs to write ext4 images'),
     ),

@@ -47,6 +47,13 @@ const SEGMENT_BYTES = 1 << 20;
 const MAX_LINE = 64 * 1024;
 const READ_BYTES = 64 * 1024;
 const POLL_MS = 100;
+/**
+ * Events of this time are written together. Each write wakes another thread, which would compete with the
+ * caller's next step.
+ */
+const GATHER_MS = 10;
+/** An event is in the journal after this time, unless the machine is overloaded. */
+const WRITTEN_MS = 5 * GATHER_MS;
 const NEWLINE = 10;
 
 /** Writes the journal. */
@@ -57,6 +64,8 @@ export class EventJournal {
   #waiting: string[] = [];
   #writing: Promise<void> | undefined;
   #isDrained = false;
+  /** Ends the current wait for more events. */
+  #hurry: (() => void) | undefined;
 
   constructor(root: Pick<Root, 'layout' | 'aftermath'>) {
     this.#root = root;
@@ -75,12 +84,14 @@ export class EventJournal {
    */
   async drain(): Promise<void> {
     this.#isDrained = true;
+    this.#hurry?.();
     await this.#writing;
     await this.#segment.close();
   }
 
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
+      await this.#gather();
       // The newline in front ends a line that a full disk has cut off.
       const text = `\n${this.#waiting.splice(0).join('')}`;
       await this.#root.aftermath.run('it is not among the events of the store', async () => {
@@ -89,6 +100,19 @@ export class EventJournal {
       });
     }
     this.#writing = undefined;
+  }
+
+  /** Waits for more events, unless the journal is drained. */
+  async #gather(): Promise<void> {
+    if (this.#isDrained) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, GATHER_MS);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#hurry = undefined;
   }
 }
 
@@ -210,22 +234,27 @@ export async function* readEvents(
     );
   const filter = new EventFilter(new Map(Object.entries(filters)));
   const reader = new JournalReader(layout);
-  let isPast = true;
-  for (;;) {
+  const start = from ?? (to === undefined ? nanoseconds(Date.now()) : 0n);
+  for (let reads = 1; ; reads++) {
     // Checked before the journal is read, so that the journal holds everything up to that moment.
-    const isOver = to !== undefined && BigInt(Date.now()) * 1_000_000n > to;
+    const isOver = to !== undefined && nanoseconds(Date.now() - WRITTEN_MS) > to;
     for await (const event of reader.read()) {
       throwIfAborted(signal);
       const { timeNano } = event;
-      const isWanted = isPast ? timeNano >= (from ?? (to === undefined ? timeNano + 1n : 0n)) : true;
+      // The first read sees the past, and the second one what its writers still held back. Later events are
+      // new, even if the clock is set back.
+      const isWanted = reads > 2 || timeNano >= start;
       if (!isWanted || (to !== undefined && timeNano > to)) continue;
       if (filter.matches(toApiEvent(event, timeNano))) yield event;
     }
     throwIfAborted(signal);
     if (isOver) return;
-    isPast = false;
     await pause(POLL_MS, signal);
   }
+}
+
+function nanoseconds(milliseconds: number): bigint {
+  return BigInt(milliseconds) * 1_000_000n;
 }
 
 /** How far a file has been read. */

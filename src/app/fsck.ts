@@ -24,6 +24,7 @@ import type { Root } from '../system/root.ts';
 import { ArchiveCopies } from '../transfer/heal/archive-copies.ts';
 import { KeptCopies, RegistryCopies, type OpenRepository } from '../transfer/heal/blob-copies.ts';
 import { healLayer, type LayerCopies } from '../transfer/heal/heal-layer.ts';
+import { OverlayCopies } from '../transfer/heal/overlay-copies.ts';
 
 export interface FsckOptions {
   /** Reads all content: every layer's tar is rebuilt and compared with its digest. Default false. */
@@ -103,6 +104,7 @@ async function placesOf(
 ): Promise<LayerCopies[]> {
   const stores = { root, layers, originals: images.originals };
   return [
+    new OverlayCopies(stores, signal),
     new KeptCopies(stores, signal),
     ...from.map((path) => new ArchiveCopies(stores, path, signal)),
     ...(pull ? [new RegistryCopies(stores, new Distribution(root), await repositories(), signal)] : []),
@@ -121,6 +123,7 @@ async function repaired(problem: Problem): Promise<StoreFinding> {
   }
 }
 
-function withoutRepair({ code, severity, path, message, advice }: Problem): StoreFinding {
+/** Returns the finding of a problem that was not repaired. */
+export function withoutRepair({ code, severity, path, message, advice }: Problem): StoreFinding {
   return { code, severity, path, message, advice, repaired: false };
 }

@@ -22,6 +22,7 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
+import { packImages, type PackOptions } from '../image/pack.ts';
 import { settleImage, type SettleOptions } from '../image/settle.ts';
 import { chooseForm } from './form.ts';
 import { requireEmptyFile } from './empty-file.ts';
@@ -76,6 +77,7 @@ export class Images {
     this.#parts.settleLater(
       form,
       result.images.map(({ id }) => id),
+      options.signal,
     );
     return { ...result, notices: [...notices, ...result.notices] };
   }
@@ -118,7 +120,9 @@ export class Images {
         `${fd} is not a file descriptor: open the file first`,
       );
     const { saveTo } = await late();
-    await timed('save', 'total', () => saveTo(fd, this.#parts, namesOf(images), { ...options, onSaved: this.#saved }));
+    await timed('save', 'total', () =>
+      saveTo(fd, this.#parts, namesOf(images), { ...options, onSaved: this.#saved }),
+    );
   }
 
   /**
@@ -147,7 +151,7 @@ export class Images {
     const id = await this.#parts.reclaiming(
       timed('import', 'total', () => importImage(this.#parts, source, name, { ...options, form })),
     );
-    this.#parts.settleLater(form, [id]);
+    this.#parts.settleLater(form, [id], options.signal);
     if (name !== undefined) await imageEvents.emit('tag', id, formatReference(name));
     await imageEvents.emit('import', id);
     return id;
@@ -191,6 +195,32 @@ export class Images {
     root.session();
     const id = await images.resolve(image);
     return this.#parts.reclaiming(settleImage(this.#parts, id, options));
+  }
+
+  /**
+   * Packs images, the reverse of {@link settle}: writes the tars of their layers, verified, with an index
+   * each, and removes the extracted layers. dockerd no longer sees the images. Containers of them keep
+   * working. Layers that other images have in Docker's form stay extracted. Layers below mounted containers
+   * are removed later, by the next program that opens the store for writing. Resolves when the images are
+   * durable, with those of the given names whose images were, or had layers, in Docker's form. After an error
+   * all stay as they were.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_IMAGE_IN_USE where an image
+   *   that
+   *   is not named has all layers of one, ERR_UNSUPPORTED where the kernel cannot mount packed layers,
+   *   ERR_STORE_CORRUPT for a layer that was changed, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await store.images.pack(['base:1', 'app:1']);
+   * ```
+   */
+  async pack(images: string | readonly string[], options: PackOptions = {}): Promise<string[]> {
+    const { root, images: store } = this.#parts;
+    root.session();
+    const named = new Map<string, ImageID>();
+    for (const name of namesOf(images)) named.set(name, await store.resolve(name));
+    const packing = packImages(this.#parts, [...named.values()], options);
+    const packed = new Set(await this.#parts.reclaiming(packing));
+    return [...named].filter(([, id]) => packed.has(id)).map(([name]) => name);
   }
 
   /** Returns the images, newest first, as `docker images` lists them. */

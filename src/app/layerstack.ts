@@ -8,6 +8,7 @@ import { checkArguments } from '../core/arguments.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
 import { NamedObjects } from '../container/named-objects.ts';
+import type { Orphan, OrphanOptions } from '../rwlayer/orphans.ts';
 import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { DEFAULT_ROOT } from '../system/environment.ts';
@@ -20,10 +21,12 @@ import { readEvents, type EventsOptions, type RecordedEvent } from './event-jour
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
 import type { OpenOptions } from './open-options.ts';
+import type { ScrubOptions } from './scrub.ts';
+import { readScrub, type ScrubStatus } from './scrub-status.ts';
 import { SIGNATURES } from './signatures/store.ts';
 import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
-import { StoreParts } from './store-parts.ts';
+import { StoreParts, type CloseOptions } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
 
 /**
@@ -170,6 +173,46 @@ export class Layerstack implements AsyncDisposable {
     yield* fsck({ root, layers, images, repositories }, options);
   }
 
+  /**
+   * Lists the directories of `overlay2` that no layer, container, snapshot, writer or BuildKit snapshot
+   * explains, the largest first, and removes those that cannot hold anybody's work. With `force` it removes
+   * those that may hold work, too; mounted ones, and those below a directory that stays, never. Not synced.
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY unless it is a dry run, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for (const { path, size, reason } of await store.pruneOrphans({ dryRun: true }))
+   *   console.log(path, size, reason);
+   * ```
+   */
+  async pruneOrphans(options: OrphanOptions = {}): Promise<Orphan[]> {
+    const { orphans } = await import('./orphans.ts');
+    const { root, layers } = this.#parts;
+    return orphans(root, layers, options);
+  }
+
+  /**
+   * Reads all content at a bounded rate, and yields what a deep {@link fsck} finds, without repairs. A scrub
+   * that was interrupted is continued after the last layer that was read to its end; `layerstack/scrub.json`
+   * has the place, and is written also where the store is open read-only.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_LOCKED while another scrub reads the store,
+   *   ERR_INVALID_ARGUMENT for a bad rate, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for await (const { severity, path } of store.scrub({ rate: 20 * 1024 * 1024 }))
+   *   console.log(severity, path);
+   * ```
+   */
+  async *scrub(options: ScrubOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
+    const { scrub } = await import('./scrub.ts');
+    const { root, layers, images } = this.#parts;
+    yield* scrub({ root, layers, images, repositories: () => this.registry.repositories() }, options);
+  }
+
+  /** Returns how far the current scrub is, and what the last complete one has found. */
+  async scrubStatus(): Promise<ScrubStatus> {
+    return readScrub(this.#parts.root.layout);
+  }
+
   /** @see Layerstack.diagnose */
   doctor(): Promise<Finding[]> {
     return Layerstack.diagnose(this.root);
@@ -181,22 +224,17 @@ export class Layerstack implements AsyncDisposable {
    * complete. Its name must begin with `.tmp-`. In a store that cannot be written (open read-only, or on a
    * full disk) this does nothing.
    */
-  async announceTemporary(path: string): Promise<AsyncDisposable> {
-    const { root } = this.#parts;
-    try {
-      return await root.session().temporary(path);
-    } catch (error) {
-      root.log.debug('a temporary file could not be announced by a marker', { path, error });
-      return { [Symbol.asyncDispose]: () => Promise.resolve() };
-    }
+  announceTemporary(path: string): Promise<AsyncDisposable> {
+    return this.#parts.announceTemporary(path);
   }
 
   /**
-   * Destroys the streams that are still being read, waits for deletions in the background, and releases the
-   * root. Mounts stay. A second call does nothing.
+   * Destroys the streams that are still being read, waits for work in the background, and releases the root.
+   * That work is deletions, and the settling of images with the form `auto`, which `signal` ends. Mounts
+   * stay. A second call does nothing.
    */
-  close(): Promise<void> {
-    return this.#parts.close();
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#parts.close(options);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -23,6 +23,7 @@ export class OpenArchive implements MountedArchive, AsyncDisposable {
   readonly path: string;
   readonly readOnly: boolean;
   readonly verified: boolean;
+  readonly hasDigests: boolean;
   readonly layers: readonly ArchiveLayer[];
   readonly notices: readonly string[];
   readonly warnings: readonly LayerWarning[];
@@ -39,6 +40,7 @@ export class OpenArchive implements MountedArchive, AsyncDisposable {
     this.path = mounted.path;
     this.readOnly = mounted.readOnly;
     this.verified = mounted.verified;
+    this.hasDigests = mounted.hasDigests;
     this.layers = mounted.layers;
     this.notices = mounted.notices;
     this.warnings = mounted.warnings;

@@ -38,12 +38,24 @@ export class Snapshots {
   }
 
   /**
-   * Takes a snapshot of a container that is not mounted or in use. The container keeps the same files, and
-   * can be used further. The snapshot has every write that returned before the call. With `durable` it is on
-   * disk when this resolves. After an error nothing has changed.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
-   *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED for a container without an init
-   *   layer, ERR_STORE_UNSUPPORTED before Linux 4.0, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * Takes a snapshot of a container. The container keeps the same files, and can be used further. The
+   * snapshot has every write that returned before the call.
+   *
+   * In the mode `seal` nothing may write meanwhile, and nothing is copied. A mounted container gets a new
+   * mount at its path: `generation` is that of the new mount, and an event `remount` reports it. Processes
+   * that work in the old mount keep the sealed files. What they write fails with EROFS, until they enter the
+   * path again. The mode `copy` copies what the container has changed since its last snapshot, also while
+   * processes write. The mode `auto` seals, or copies where that is refused. `method` and `consistency` of
+   * the result say what was done.
+   *
+   * With `durable` it is on disk when this resolves. After an error nothing has changed, except that the
+   * snapshot of a mounted container stays where `durable` cannot bring it to disk.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND; ERR_CONTAINER_BUSY with the processes that write
+   *   to it, in the mode `seal`, and where files move during each attempt to copy; ERR_CONTAINER_MOUNTED in
+   *   the mode `seal` for a container that runs or is used elsewhere; ERR_SNAPSHOT_NAME_IN_USE;
+   *   ERR_INVALID_ARGUMENT for a bad name; ERR_LAYER_DEPTH; ERR_UNSUPPORTED for a container without an init
+   *   layer, and for processes that cannot be frozen; ERR_STORE_UNSUPPORTED before Linux 4.0; ERR_NO_SPACE;
+   *   ERR_ABORTED; ERR_STORE_READ_ONLY.
    */
   async create(container: ContainerRef, options: SnapshotOptions = {}): Promise<Snapshot> {
     const { events } = this.#parts;
@@ -51,6 +63,8 @@ export class Snapshots {
     const snapshot = await (await this.#parts.snapshots()).create(source, options);
     events.snapshot('create', snapshot);
     events.container('snapshot', source, { snapshot: snapshot.id });
+    const { method, generation } = snapshot;
+    if (method === 'sealed' && generation > 0) this.#remounted(source, generation);
     return snapshot;
   }
 
@@ -82,7 +96,8 @@ export class Snapshots {
 
   /**
    * Makes containers with the files of a snapshot or of a container: all of them or, after an error, none.
-   * For a container, it takes a snapshot first. The forks have the source's config and labels.
+   * For a container, it takes a snapshot first, as {@link create} does in the mode `auto`, so the forks have
+   * every write that returned before the call. They have the source's config and labels.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_CONTAINER_NOT_FOUND,
    *   ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_ID_AMBIGUOUS for a text that names a snapshot and
    *   a container, and for a container the errors of {@link create}.
@@ -100,11 +115,13 @@ export class Snapshots {
   /**
    * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. Even after a
    * crash it has its old files or those of the snapshot. The old files are deleted, unless `keep` takes a
-   * snapshot of them.
+   * snapshot of them. A mounted container gets a new mount at its path, which an event `remount` reports. No
+   * process may work in it, unless `force` is given.
    * @returns with `keep`, the snapshot of the old files
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND,
-   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED,
-   *   ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_BUSY with the processes that work
+   *   in it, ERR_CONTAINER_MOUNTED for one that runs, ERR_SNAPSHOT_NOT_FOUND, ERR_INVALID_ARGUMENT for a
+   *   snapshot of another image, ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED, ERR_STORE_CORRUPT, ERR_NO_SPACE,
+   *   ERR_ABORTED, ERR_STORE_READ_ONLY.
    */
   async rollback(
     container: ContainerRef,
@@ -117,6 +134,8 @@ export class Snapshots {
     const kept = await (await this.#parts.snapshots()).rollback(target, to, options);
     if (kept) events.snapshot('create', kept);
     events.container('rollback', target, { snapshot: to.id });
+    const mounted = await this.#parts.containers.mounted(target);
+    if (mounted) this.#remounted(target, mounted.generation);
     return kept;
   }
 
@@ -136,6 +155,10 @@ export class Snapshots {
       await this.#parts.root.aftermath.run('layers of its image that nothing needs stay', () =>
         images.release(imageId, layer),
       );
+  }
+
+  #remounted(container: Container, generation: number): void {
+    this.#parts.events.container('remount', container, { generation: String(generation) });
   }
 
   async #container(ref: ContainerRef): Promise<Container> {

@@ -17,6 +17,7 @@ export type ContainerAction =
   | 'extract-to-dir'
   | 'mount'
   | 'unmount'
+  | 'remount'
   | 'rename'
   | 'snapshot'
   | 'rollback'

@@ -18,6 +18,11 @@ import { EventJournal } from './event-journal.ts';
 import { ImageEvents } from './image-events.ts';
 import { StoreEvents } from './store-events.ts';
 
+export interface CloseOptions {
+  /** Ends the settling of images in the background (form `auto`). They stay packed. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export class StoreParts {
   readonly root: Root;
   readonly layers: LayerStore;
@@ -29,6 +34,8 @@ export class StoreParts {
   /** The streams that callers still read. */
   readonly streams = new ByteStreams();
   readonly #journal: EventJournal;
+  /** Ends the settling in the background. */
+  readonly #closing = new AbortController();
   #snapshots: Promise<SnapshotStore> | undefined;
 
   constructor(root: Root) {
@@ -71,6 +78,9 @@ export class StoreParts {
   /** Completes or undoes the unfinished work of earlier writers of the store. */
   async resume(): Promise<void> {
     await this.containers.resume();
+    const { layout } = this.root;
+    if ((await listEntries(layout, layout.runs)).length > 0)
+      await (await import('./late/containers.ts')).sweepRuns(this.root, this.containers);
     const markers = await allMarkers(this.root.layout);
     if ([...markers].some((marker) => marker.startsWith('snapshot.')))
       await (await this.snapshots()).resume();
@@ -91,24 +101,25 @@ export class StoreParts {
   }
 
   /**
-   * Settles images while the caller does something else; {@link close} waits for it. An image that cannot be
-   * settled stays packed. The other images are settled all the same.
+   * Settles images while the caller does something else; {@link close} waits for it, unless `signal` ends it.
+   * An image that cannot be settled stays packed. The other images are settled all the same.
    */
-  settleLater(form: StoreForm, ids: readonly ImageID[]): void {
+  settleLater(form: StoreForm, ids: readonly ImageID[], signal: AbortSignal | undefined): void {
     if (form !== 'auto') return;
+    const ends = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
     const settle = async (): Promise<void> => {
       for (const id of ids)
         await this.root.aftermath.run(
           `image ${id} stays packed until \`layerstack settle\` extracts it`,
-          () => this.#settle(id),
+          () => this.#settle(id, ends),
         );
     };
     this.layers.runInBackground(settle());
   }
 
-  async #settle(id: ImageID): Promise<void> {
+  async #settle(id: ImageID, signal: AbortSignal): Promise<void> {
     try {
-      await settleImage(this, id);
+      await settleImage(this, id, { signal });
     } catch (error) {
       if (!LayerstackError.is(error, 'ERR_IMAGE_NOT_FOUND')) throw error;
       // The image was removed meanwhile. Layers that were extracted for it are not needed.
@@ -116,11 +127,31 @@ export class StoreParts {
     }
   }
 
+  /** @see Layerstack.announceTemporary */
+  async announceTemporary(path: string): Promise<AsyncDisposable> {
+    try {
+      return await this.root.session().temporary(path);
+    } catch (error) {
+      this.root.log.debug('a temporary file could not be announced by a marker', { path, error });
+      return { [Symbol.asyncDispose]: () => Promise.resolve() };
+    }
+  }
+
   /**
-   * Destroys the streams that are still being read, waits for deletions in the background, and releases the
-   * root.
+   * Destroys the streams that are still being read, waits for work in the background, and releases the root.
    */
-  async close(): Promise<void> {
+  async close({ signal }: CloseOptions = {}): Promise<void> {
+    const abort = (): void => this.#closing.abort(signal?.reason);
+    if (signal?.aborted === true) abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await this.#close();
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  async #close(): Promise<void> {
     await this.streams.close();
     const snapshots = await this.#snapshots;
     await Promise.all([this.containers.drain(), snapshots?.drain(), this.layers.drain()]);

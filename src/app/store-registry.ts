@@ -52,6 +52,7 @@ export class StoreRegistry extends Registry {
     this.#parts.settleLater(
       form,
       result.images.map(({ id }) => id),
+      options.signal,
     );
     return { ...result, notices: [...notices, ...result.notices] };
   }

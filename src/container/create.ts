@@ -116,7 +116,7 @@ export class ContainerCreator {
   }
 
   /** @see ContainerStore.create */
-  async create(imageId: ImageID, options: CreateOptions): Promise<Container> {
+  async create(imageId: ImageID, options: CreateOptions, id = newOverlayId()): Promise<Container> {
     const session = this.#root.session();
     const hostConfig = options.hostConfig && readHostConfig(options.hostConfig);
     if (!isAsImageSays(options)) {
@@ -128,7 +128,9 @@ export class ContainerCreator {
     const { image, parent } = await this.#image(imageId);
     const draft = this.#draft(image, options, hostConfig ?? {});
     await using base = await this.#rwLayers.base(parent, options.signal);
-    const plan = await this.#makeNamed(session, wanted, options, (name) => makePlan(draft, name, base));
+    const plan = await this.#makeNamed(session, wanted, options, (name) =>
+      makePlan(draft, { id, name }, base),
+    );
     return toContainer(plan);
   }
 
@@ -334,8 +336,8 @@ function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostC
   return { image: image.id, config, document, hostDocument: hostConfigDocument(hostConfig) };
 }
 
-function makePlan(draft: Draft, name: string, base: Base): Plan {
-  const identity = { id: newOverlayId(), name, created: new Date().toISOString() };
+function makePlan(draft: Draft, { id, name }: Pick<Identity, 'id' | 'name'>, base: Base): Plan {
+  const identity = { id, name, created: new Date().toISOString() };
   return {
     ...identity,
     image: draft.image,

@@ -95,11 +95,12 @@ export class ContainerStore {
   /**
    * Makes a container of an image, atomically: a failure leaves nothing. It is durable on return only with
    * the option `durable`.
+   * @param id - the id of the container; a random one by default
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for
    *   a bad name, ERR_STORE_READ_ONLY.
    */
-  async create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
-    return (await this.#create()).create(image, options);
+  async create(image: ImageID, options: CreateOptions = {}, id?: string): Promise<Container> {
+    return (await this.#create()).create(image, options, id);
   }
 
   /** @see ContainerCreator.fork */

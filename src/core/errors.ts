@@ -64,6 +64,16 @@ export const ERROR_KINDS = {
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
   ERR_CONTAINER_MOUNTED: 'conflict',
+  /** Processes use the root file system of a container in a way that the operation does not allow. */
+  ERR_CONTAINER_BUSY: 'conflict',
+  /** A container's runtime (runc, crun) is not installed. */
+  ERR_RUNTIME_NOT_FOUND: 'unavailable',
+  /** A runtime cannot start a container: the message has its words. */
+  ERR_RUNTIME: 'unavailable',
+  /** A container does not have the program that it runs. */
+  ERR_COMMAND_NOT_FOUND: 'not-found',
+  /** A container's program cannot be executed. */
+  ERR_COMMAND_DENIED: 'denied',
   ERR_SNAPSHOT_NOT_FOUND: 'not-found',
   ERR_SNAPSHOT_NAME_IN_USE: 'conflict',
   /** A container or another snapshot is on top of the snapshot. */

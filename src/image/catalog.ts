@@ -122,7 +122,7 @@ export class Catalog {
         looked = 0;
         await nextTurn();
       }
-      const entry = valid ? cached : await this.#read(id, state, sizes);
+      const entry = valid ? cached : await this.#readUnlessPlanted(id, state, sizes);
       if (entry === undefined) continue;
       if (entry.top === null || isSame || layers.has(hexOf(entry.top))) found.push(entry);
       else this.#skip(id, 'a layer of it is missing');
@@ -135,6 +135,21 @@ export class Catalog {
       lasting.some((entry) => known.get(entry.id) !== entry);
     if (changed && !this.#root.readOnly) await this.#save(now);
     return found;
+  }
+
+  /** Skips an image where something is planted in the entry of one of its layers. */
+  async #readUnlessPlanted(
+    id: ImageID,
+    state: State,
+    sizes: Map<ChainID, number | undefined>,
+  ): Promise<CachedEntry | undefined> {
+    const { layout } = this.#root;
+    try {
+      return await this.#read(id, state, sizes);
+    } catch (error) {
+      if (!isPlanted(error) || !error.path.startsWith(`${layout.at(layout.layers)}/`)) throw error;
+      return this.#skip(id, error.message);
+    }
   }
 
   /** Returns the state of the layers' directory; empty where it has just changed, or is missing. */

@@ -30,6 +30,7 @@ import type { Root } from '../system/root.ts';
 import { isPlanted, readStoreFile, statEntry } from '../system/store-files.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
 import { ImageDb } from './imagedb.ts';
+import type { RebuiltNames } from './names-copy.ts';
 import { Repositories } from './repositories.ts';
 
 export interface ImageCheckOptions {
@@ -191,17 +192,16 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
   const path = layout.repositories;
   const db = new ImageDb(root);
   const repositories = new Repositories(root);
-  const damaged = await repositories.damaged();
-  for (const { path, message } of damaged)
+  for (const { path, message } of [...(await repositories.damaged()), ...(await repositories.missing())])
     yield {
       code: 'names-unreadable',
       severity: 'error',
       path,
       message,
-      advice: 'repair renames the file, to a name that ends in .broken: the images stay, without their names',
-      repair: () => moveAside(root, path),
+      advice: `repair writes it again ${sourcesOf(await repositories.rebuilt(path))}; the damaged file is kept beside it`,
+      repair: () => repositories.restore(path),
     };
-  if (damaged.length > 0) return;
+  if ((await repositories.damaged()).length > 0) return;
   const names = await repositories.read();
   for (const { key, familiar } of names.strays())
     yield {
@@ -238,15 +238,11 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
     }
 }
 
-async function moveAside(root: Root, path: string): Promise<void> {
-  root.session();
-  const to = `${path}.${new Date().toISOString().replace(/[:.]/g, '-')}.broken`;
-  await call(
-    native.batch(root.layout.root, [
-      { op: 'rename', from: path, to, noReplace: true },
-      { op: 'syncfs', path: root.layout.own },
-    ]),
-  );
+/** Says how many names a repair writes, and where they come from. */
+function sourcesOf({ salvaged, copied, dropped, isOld }: RebuiltNames): string {
+  const age = isOld ? ', which is older than the last start of dockerd' : '';
+  const gone = dropped === 0 ? '' : `; ${String(dropped)} more name images that are not in the store`;
+  return `with ${String(salvaged)} names that it still has and ${String(copied)} of its last good copy${age}${gone}`;
 }
 
 /** Checks docker's cache of registry blobs. An invalid file in it makes dockerd fail to push the layer. */

@@ -164,8 +164,21 @@ export class ImageCollector {
   }
 
   async #collect(candidates: readonly ChainID[] | 'all'): Promise<CollectedLayer[]> {
-    const { layers, catalog } = this.#parts;
-    return layers.collect(candidates, () => catalog.tops());
+    return this.#parts.layers.collect(candidates, (form) => this.tops(form));
+  }
+
+  /** Returns the top layers of all images, or of those of one form, except for the images in `but`. */
+  async tops(form?: 'classic', but: readonly ImageID[] = []): Promise<Iterable<ChainID>> {
+    const { catalog, db } = this.#parts;
+    if (form === undefined) return catalog.tops(new Set(but));
+    const packed = [...(await db.forms())].filter(([, each]) => each === 'packed').map(([id]) => id);
+    return catalog.tops(new Set([...packed, ...but]));
+  }
+
+  /** @see ImageStore.dropSecondForms */
+  async dropSecondForms(chains: readonly ChainID[]): Promise<void> {
+    const both = chains.filter((chainId) => this.#parts.layers.hasBothForms(chainId));
+    if (both.length > 0) await this.#collectAfter(both);
   }
 
   /** Carries out the plan of `choose`, except for the layers. */

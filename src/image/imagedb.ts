@@ -32,9 +32,10 @@ export class ImageDb {
   /** Returns the forms of all images with content, in the order of their digits. */
   async forms(): Promise<Map<ImageID, LayerForm>> {
     const { layout } = this.#root;
-    // An image that is settled meanwhile would be in neither list if the classic one were read first.
-    const packed = await this.#idsIn(layout.packedImageContents);
+    // An image that is settled or packed meanwhile would be in neither list if each were read once.
+    const before = await this.#idsIn(layout.packedImageContents);
     const classic = await this.#idsIn(layout.imageContents);
+    const packed = [...before, ...(await this.#idsIn(layout.packedImageContents))];
     const forms = new Map<ImageID, LayerForm>(classic.map((id) => [id, 'classic']));
     if (packed.length === 0) return forms;
     for (const id of packed) if (!forms.has(id)) forms.set(id, 'packed');
@@ -80,9 +81,10 @@ export class ImageDb {
     return this.formOf(id) === 'packed' ? layout.packedImageContent(id) : layout.imageContent(id);
   }
 
-  /** Returns where the config may be: an image that is settled meanwhile has it in Docker's place. */
+  /** Returns where the config may be: an image whose form changes meanwhile has it in the other place. */
   #contentPaths(id: ImageID): Set<string> {
-    return new Set([this.contentPath(id), this.#root.layout.imageContent(id)]);
+    const { layout } = this.#root;
+    return new Set([this.contentPath(id), layout.imageContent(id), layout.packedImageContent(id)]);
   }
 
   /**
@@ -121,9 +123,10 @@ export class ImageDb {
   /** Returns a metadata value as it is on disk, or undefined. */
   async metadata(id: ImageID, key: ImageMetadataKey): Promise<string | undefined> {
     const { layout } = this.#root;
-    const packed =
-      this.formOf(id) === 'packed' ? await this.#file(layout.packedImageMetadata(id, key)) : undefined;
-    const bytes = packed ?? (await this.#file(layout.imageMetadata(id, key)));
+    const packed = (): Promise<Uint8Array | undefined> => this.#file(layout.packedImageMetadata(id, key));
+    const first = this.formOf(id) === 'packed' ? await packed() : undefined;
+    // An image may be packed meanwhile.
+    const bytes = first ?? (await this.#file(layout.imageMetadata(id, key))) ?? (await packed());
     return bytes && Buffer.from(bytes).toString();
   }
 

@@ -55,6 +55,9 @@ export interface MutableReferences extends References {
 /** The file belongs to the host, so this bound only guards against reading a disk image by mistake. */
 export const MAX_REFERENCES_BYTES = 256 * 1024 * 1024;
 
+/** The way out for a file of names that cannot be read. */
+export const REBUILD = '`layerstack fsck --repair` writes the file again from its last good copy';
+
 const decodeFile = json.object({
   Repositories: json.withDefault<ReadonlyMap<string, ReadonlyMap<string, string> | undefined>>(
     json.map(json.optional(json.map(json.withDefault(json.string, '')))),
@@ -79,8 +82,7 @@ export function parseReferences(bytes: Uint8Array | undefined, path: string): Mu
     if (!LayerstackError.is(error)) throw error;
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `${error.message}. dockerd does not start with it either. Restore the file from a backup, or move it ` +
-        `away: the images stay, without their names`,
+      `${error.message}. dockerd does not start with it either. Images can be used by their ids; ${REBUILD}`,
       { path, cause: error },
     );
   }

@@ -8,17 +8,23 @@
  * dockerd does not have these images. Both files are read as one; where both have a name, Docker's file
  * counts. A change writes each name to the file of its image's form.
  */
+import { dirname } from 'node:path';
 import type { ImageID } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { DONE_BUT } from '../system/aftermath.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
+import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
+import { isPlanted, statEntry } from '../system/store-files.ts';
 import { ImageDb } from './imagedb.ts';
+import { NamesCopy, type RebuiltNames } from './names-copy.ts';
 import {
   MAX_REFERENCES_BYTES,
   parseReferences,
+  REBUILD,
   type MutableReferences,
   type References,
 } from './references.ts';
@@ -54,9 +60,12 @@ export class Repositories {
 
   readonly #db: ImageDb;
 
+  readonly #copy: NamesCopy;
+
   constructor(root: Root, db = new ImageDb(root)) {
     this.#root = root;
     this.#db = db;
+    this.#copy = new NamesCopy(root);
   }
 
   /**
@@ -67,19 +76,92 @@ export class Repositories {
     return (await this.#parse()).references;
   }
 
+  /**
+   * Returns the references that can be read. A damaged file gives none, and a warning: its images are shown
+   * without names.
+   */
+  async readable(): Promise<References> {
+    const damaged = await this.damaged();
+    if (damaged.length === 0) return this.read();
+    for (const { path, message } of damaged)
+      this.#root.log.warn(`${DONE_BUT}images are shown without their names`, { path, error: message });
+    const left = this.#paths().find((path) => damaged.every((file) => file.path !== path));
+    return left === undefined ? parseReferences(undefined, '') : this.#file(left);
+  }
+
   /** Returns those of the two files that cannot be read, as paths relative to the root, and why. */
   async damaged(): Promise<DamagedFile[]> {
-    const { repositories, packedRepositories } = this.#root.layout;
     const damaged: DamagedFile[] = [];
-    for (const path of [repositories, packedRepositories]) {
+    for (const path of this.#paths()) {
       try {
         await this.#file(path);
       } catch (error) {
         if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
+        if (isPlanted(error) && error.path !== this.#root.layout.at(path)) throw error;
         damaged.push({ path, message: error.message });
       }
     }
     return damaged;
+  }
+
+  /** Returns those of the two files that are missing although their copies have names of images. */
+  async missing(): Promise<DamagedFile[]> {
+    const { layout, changes } = this.#root;
+    const missing: DamagedFile[] = [];
+    for (const path of this.#paths()) {
+      if (statEntry(layout.at(path)) !== undefined || changes.pending() !== undefined) continue;
+      const names = [...((await this.#copy.read(path))?.byImage().keys() ?? [])];
+      if (names.some((id) => this.#db.has(id))) missing.push({ path, message: 'the file is missing' });
+    }
+    return missing;
+  }
+
+  /** Returns the names that {@link restore} would write. */
+  rebuilt(path: string): Promise<RebuiltNames> {
+    return this.#copy.rebuild(path, (id) => this.#db.has(id));
+  }
+
+  /**
+   * Writes a damaged or missing file of names again. The old one is kept beside it, with a name that ends in
+   * `.broken`. Durable on return.
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY; system errors.
+   */
+  async restore(path: string): Promise<void> {
+    this.#root.session();
+    const { changes, layout, locks } = this.#root;
+    await using _lock = await locks.acquire('references', REFERENCES_KEY);
+    await changes.complete();
+    const wrong = [...(await this.damaged()), ...(await this.missing())];
+    if (wrong.every((file) => file.path !== path)) return;
+    const text = (await this.rebuilt(path)).names.serialize();
+    const aside = `${path}.${new Date().toISOString().replace(/[:.]/g, '-')}.broken`;
+    const isThere = statEntry(layout.at(path)) !== undefined;
+    await call(
+      native.batch(layout.root, [
+        { op: 'write', path: aside, data: text, mode: 0o600, sync: true },
+        isThere
+          ? { op: 'exchange', from: aside, to: path, via: `${aside}.old` }
+          : { op: 'rename', from: aside, to: path, noReplace: true },
+        { op: 'fsync', path: dirname(path) },
+      ]),
+    );
+    await this.#copy.keep(path, text);
+  }
+
+  /** Copies files of names that another program has written since their copies were made. */
+  async refreshCopies(): Promise<void> {
+    if (!this.#paths().some((path) => this.#copy.isBehind(path))) return;
+    try {
+      await this.change(() => undefined);
+    } catch (error) {
+      if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
+      this.#root.log.warn('the names of images cannot be read', { error });
+    }
+  }
+
+  #paths(): readonly string[] {
+    const { repositories, packedRepositories } = this.#root.layout;
+    return [repositories, packedRepositories];
   }
 
   /**
@@ -103,10 +185,17 @@ export class Repositories {
       const result = await edit(references, draft);
       const packed = this.#takePacked(references, packedBefore, draft);
       const names = [
-        ...rewritten(layout.repositories, classicText, references.serialize()),
-        ...rewritten(layout.packedRepositories, packedText, packed.serialize()),
-      ];
-      await changes.commit([...draft.beforeNames, ...names, ...draft.afterNames]);
+        { path: layout.repositories, before: classicText, data: references.serialize() },
+        { path: layout.packedRepositories, before: packedText, data: packed.serialize() },
+      ].map((file) => ({ ...file, isChanged: file.data !== file.before }));
+      const written = names.filter(({ isChanged }) => isChanged);
+      await changes.commit([
+        ...draft.beforeNames,
+        ...written.map(({ path, data }): ChangeStep => ({ op: 'write', path, data })),
+        ...draft.afterNames,
+      ]);
+      for (const { path, data, isChanged } of names)
+        if (isChanged || this.#copy.isBehind(path)) await this.#copy.keep(path, data);
       await afterwards?.().catch((error: unknown) =>
         log.warn('done, but temporary files may be left', { error }),
       );
@@ -168,12 +257,26 @@ export class Repositories {
 
   async #file(path: string): Promise<Parsed> {
     const { layout, changes } = this.#root;
-    return parseReferences(await changes.read(path, MAX_REFERENCES_BYTES), layout.at(path));
+    try {
+      return parseReferences(await changes.read(path, MAX_REFERENCES_BYTES), layout.at(path));
+    } catch (error) {
+      const isOther = isPlanted(error) && error.path === layout.at(path);
+      throw isOther || isSystemError(error, 'EISDIR') ? notAFile(layout.at(path), error) : error;
+    }
   }
 }
 
 type Parsed = ReturnType<typeof parseReferences>;
 
-function rewritten(path: string, before: string, data: string): ChangeStep[] {
-  return data === before ? [] : [{ op: 'write', path, data }];
+/** Returns the error for something else in the place of a file of names. */
+function notAFile(path: string, cause: Error): LayerstackError {
+  const found = LayerstackError.is(cause) ? cause.found : 'a directory';
+  const what = found === undefined ? 'not a file' : String(found);
+  return new LayerstackError(
+    'ERR_STORE_CORRUPT',
+    `${path} is ${what}, where the store has a file; ${REBUILD}`,
+    {
+      ...{ path, expected: 'a file', found: what, cause },
+    },
+  );
 }

@@ -5,10 +5,16 @@
  */
 import { chainIds, type ImageID } from '../core/digest.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
+import type { ImageConfig } from './config.ts';
 import type { ImageStore } from './store.ts';
 
 export interface SettleOptions {
   readonly signal?: AbortSignal | undefined;
+}
+
+interface Stores {
+  readonly layers: LayerStore;
+  readonly images: ImageStore;
 }
 
 /**
@@ -19,15 +25,31 @@ export interface SettleOptions {
  *   for a tar that was changed; ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
  */
 export async function settleImage(
-  { layers, images }: { readonly layers: LayerStore; readonly images: ImageStore },
+  { layers, images }: Stores,
   id: ImageID,
   { signal }: SettleOptions = {},
 ): Promise<boolean> {
   const config = await images.get(id);
   if (images.formOf(id) !== 'packed') return false;
-  await using _pin = await layers.pin(chainIds(config.diffIds), { signal });
+  const chains = chainIds(config.diffIds);
+  const settled = await (async () => {
+    await using _pin = await layers.pin(chains, { signal });
+    return await settlePinned({ layers, images }, config, signal);
+  })();
+  // A pack may have left layers in both forms.
+  await images.dropSecondForms(chains);
+  return settled;
+}
+
+async function settlePinned(
+  { layers, images }: Stores,
+  config: ImageConfig,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   const stack = await layers.stack(config.diffIds);
-  const staged = await stageAll(layers, stack, signal);
+  const stage = (layer: Layer): Promise<StagedLayer> | Layer =>
+    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal }) : layer;
+  const staged = await stageAll(layers, stack, stage);
   try {
     await layers.publish([staged], { signal });
     await images.add([{ config }], [], { signal, existing: true });
@@ -37,14 +59,12 @@ export async function settleImage(
   }
 }
 
-/** Extracts the packed layers in parallel. After an error, none is left. */
-async function stageAll(
+/** Stages layers in parallel. After an error, none is left. */
+export async function stageAll(
   layers: LayerStore,
   stack: readonly Layer[],
-  signal: AbortSignal | undefined,
+  stage: (layer: Layer) => Promise<StagedLayer> | Layer,
 ): Promise<(Layer | StagedLayer)[]> {
-  const stage = (layer: Layer): Promise<StagedLayer> | Layer =>
-    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal }) : layer;
   const results = await Promise.allSettled(stack.map(async (layer) => stage(layer)));
   const failed = results.find((result) => result.status === 'rejected');
   const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));

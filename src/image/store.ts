@@ -84,6 +84,11 @@ export interface AddOptions {
   readonly dated?: boolean | undefined;
   /** Fails with ERR_IMAGE_NOT_FOUND where the store does not have an image already. Default false. */
   readonly existing?: boolean | undefined;
+  /**
+   * The form of the images. Default: that of their top layers. With `packed`, all of these have a packed
+   * form, and layers that are also extracted stay noted until {@link ImageStore.dropSecondForms}.
+   */
+  readonly form?: 'packed' | undefined;
 }
 
 export interface CreatedImage {
@@ -158,7 +163,7 @@ export class ImageStore {
   async add(
     images: readonly NewImage[],
     names: readonly TagChange[],
-    { signal, dated = false, existing = false }: AddOptions = {},
+    { signal, dated = false, existing = false, form }: AddOptions = {},
   ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
@@ -166,7 +171,9 @@ export class ImageStore {
     const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       if (existing) for (const { config } of images) await this.get(config.id);
       // Under the lock: a settle that runs meanwhile moves the image before or after this change.
-      const forms = await this.#formsOf(images);
+      const forms = form
+        ? new Map(images.map(({ config }) => [config.id, form]))
+        : await this.#formsOf(images);
       const formOf = (id: ImageID): LayerForm => forms.get(id) ?? this.#db.formOf(id) ?? 'classic';
       const fresh = new Set(images.map(({ config }) => config.id));
       for (const { id } of names) if (!fresh.has(id)) await this.get(id);
@@ -174,8 +181,9 @@ export class ImageStore {
         const previous = references.set(reference, id);
         return previous === undefined || previous === id ? {} : { previous };
       });
-      // Readers skip a new name without its image, but a name that moves must always have one.
-      const moves = tagged.some(({ previous }) => previous !== undefined);
+      // Readers skip a new name without its image, but a name that moves must always have one. dockerd must
+      // see an image that is packed with its names, or not at all.
+      const moves = form === 'packed' || tagged.some(({ previous }) => previous !== undefined);
       const steps = moves ? draft.beforeNames : draft.afterNames;
       const now = localTime(new Date());
       if (dated)
@@ -200,13 +208,13 @@ export class ImageStore {
       }
       steps.push(...contents.values());
       // A reader sees an image that moves from one form to the other in at least one of them.
-      draft.afterNames.push(...left);
+      (form === 'packed' ? draft.beforeNames : draft.afterNames).push(...left);
       return { created, tagged };
     };
     const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
     return await this.#repositories.change(edit, {
       signal,
-      afterwards: () => this.#layers.forgetUnused(chains),
+      afterwards: () => (form === 'packed' ? Promise.resolve() : this.#layers.forgetUnused(chains)),
     });
   }
 
@@ -247,12 +255,16 @@ export class ImageStore {
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids have the prefix;
    *   ERR_REFERENCE_INVALID when the text can be neither.
    */
-  resolve(nameOrId: string): Promise<ImageID> {
+  async resolve(nameOrId: string): Promise<ImageID> {
+    // One look shows that an image exists. Only a failed look has to be repeated during a change.
+    const digits = digitsOf(nameOrId);
+    const id = digits?.length === 64 ? imageIdOf(digestOfHex(digits)) : undefined;
+    if (id !== undefined && this.#db.has(id)) return id;
     return this.#root.changes.steady(() => this.#resolve(nameOrId));
   }
 
   async #resolve(nameOrId: string): Promise<ImageID> {
-    const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
+    const digits = digitsOf(nameOrId);
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
       const id = imageIdOf(digestOfHex(digits));
@@ -294,6 +306,12 @@ export class ImageStore {
     return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
   }
 
+  /** Does {@link references}, but a damaged file of names gives none, and a warning. */
+  async readableReferences(): Promise<Map<ImageID, string[]>> {
+    const byImage = (await this.#repositories.readable()).byImage();
+    return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
+  }
+
   /** Returns the image that `id` was built from, if the store knows it. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     return await this.#db.parent(id);
@@ -321,7 +339,7 @@ export class ImageStore {
     const [before] = [...(await created(filters.before)), ...until].sort(compareTimes);
     const since = (await created(filters.since)).sort(compareTimes).at(-1);
     const filter = new ImageFilter({ ...filters, until: undefined }, { before, since });
-    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
+    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.readable()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
     const rows: ImageSummary[] = [];
@@ -385,7 +403,7 @@ export class ImageStore {
     const [graph, entries, references] = await Promise.all([
       this.#layers.graph(),
       this.#catalog.entries(),
-      this.#repositories.read(),
+      this.#repositories.readable(),
     ]);
     return layerTree(graph, entries, references.byImage());
   }
@@ -395,8 +413,23 @@ export class ImageStore {
    * are logged.
    */
   async resume(): Promise<void> {
+    await this.#repositories.refreshCopies();
     await this.originals.resume();
     await this.#collector.resume();
+  }
+
+  /**
+   * Takes one form from those of the layers that are in both: the extracted one unless an image in Docker's
+   * form has it. Layers below mounted containers stay in both until a later collection. A failure is logged,
+   * and the next writer repeats this.
+   */
+  dropSecondForms(chains: readonly ChainID[]): Promise<void> {
+    return this.#collector.dropSecondForms(chains);
+  }
+
+  /** Returns the top layers of the images in Docker's form, except for those in `but`. */
+  classicTops(but: readonly ImageID[]): Promise<Iterable<ChainID>> {
+    return this.#collector.tops('classic', but);
   }
 
   /**
@@ -436,7 +469,7 @@ export class ImageStore {
 
   async #history(id: ImageID): Promise<HistoryRow[]> {
     const config = await this.get(id);
-    const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.read()]);
+    const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.readable()]);
     const names = references.byImage();
     const ancestors: { id: ImageID; references: readonly Reference[] }[] = [];
     let next: ImageID | undefined = id;
@@ -454,9 +487,14 @@ export class ImageStore {
   }
 
   async #namesOf(id: ImageID): Promise<readonly Reference[]> {
-    const references: References = await this.#repositories.read();
+    const references: References = await this.#repositories.readable();
     return references.byImage().get(id) ?? [];
   }
+}
+
+/** Returns the digits of an id, or of the beginning of one; undefined for other texts. */
+function digitsOf(nameOrId: string): string | undefined {
+  return /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
 }
 
 /** The message is docker's, with the implied tag: docker's clients match on it and then pull the image. */

@@ -16,6 +16,8 @@ import type { DamagedLayer, GuardLayer, LayerStore } from './store.ts';
 export interface ContentCheckOptions {
   readonly guard: GuardLayer;
   readonly layers: LayerRepairs;
+  /** The most bytes that are read in a second; 0 for no bound. Default 0. */
+  readonly rate?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

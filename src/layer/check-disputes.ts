@@ -6,7 +6,7 @@ import type { Problem } from '../core/store-finding.ts';
 import type { Root } from '../system/root.ts';
 import { REPLACE } from './check-content.ts';
 import type { EntryCheckOptions } from './check-entry.ts';
-import { replace, underLock } from './check-overlay.ts';
+import { REPAIR, replace, underLock } from './check-overlay.ts';
 import { isProven } from './compare.ts';
 import type { ClassicLayer } from './layerdb.ts';
 import { findContent } from './lost-content.ts';
@@ -60,7 +60,7 @@ async function disputed(
     return {
       ...problem,
       advice: `repair writes the name of ${layout.overlay(found)}, which has its content`,
-      repair: () => underLock(root, chainId, () => replace(root, path, found, 0o644)),
+      repair: () => underLock(root, chainId, () => replace(root, path, found, 0o644), [REPAIR]),
     };
   const { fetch } = options.layers;
   if (isRight)

@@ -4,13 +4,14 @@
  */
 import { chainIdOf, diffIdOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { LayerFile } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, readText, statEntry } from '../system/store-files.ts';
 import { REPLACE, type ContentCheckOptions } from './check-content.ts';
-import { apply, replace, underLock } from './check-overlay.ts';
+import { apply, REPAIR, replace, underLock } from './check-overlay.ts';
 import { requireProven } from './compare.ts';
 import { chainIdOn } from './chain-id.ts';
 import type { ClassicLayer } from './layerdb.ts';
@@ -123,11 +124,22 @@ async function lostContent(
     return {
       ...problem,
       advice: `repair writes the name of ${root.layout.overlay(found)}, which has its content`,
-      repair: writing(root, chainId, 'cache-id', found),
+      repair: () => underLock(root, chainId, () => claim(root, chainId, found), [REPAIR]),
     };
   const { fetch } = layers;
   const repair = fetch && ((): Promise<void> => fetch({ chainId, diffId, ...(parent && { parent }) }));
   return { ...problem, advice: REPLACE, repair };
+}
+
+/** Gives the layer a directory, unless that was removed meanwhile. The caller holds {@link REPAIR}. */
+async function claim(root: Root, chainId: ChainID, cacheId: string): Promise<void> {
+  const { layout } = root;
+  const diff = layout.at(layout.overlay(cacheId, 'diff'));
+  if (!hasDirectory(diff))
+    throw new LayerstackError('ERR_STORE_CORRUPT', `${diff} was removed meanwhile: repair again`, {
+      path: diff,
+    });
+  await replace(root, layout.layer(chainId, 'cache-id'), cacheId, 0o644);
 }
 
 /** Checks the values that follow from the content. */

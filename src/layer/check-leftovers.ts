@@ -88,8 +88,8 @@ export async function* checkLinks(root: Root): AsyncGenerator<Problem> {
 }
 
 /**
- * Finds directories without an owner. They are only reported: BuildKit's snapshots look the same, and its
- * database may name them in a form that layerstack cannot read.
+ * Finds directories without an owner. They are only reported: some may hold somebody's work
+ * (rwlayer/orphans.ts removes the others).
  */
 export async function* checkOrphans(
   root: Root,
@@ -107,7 +107,7 @@ export async function* checkOrphans(
       message: isNeeded
         ? 'a container has this directory in its `lower`, but no layer or snapshot has it'
         : 'no layer, container or BuildKit snapshot uses this directory',
-      advice: isNeeded ? 'keep it as long as the container' : 'delete it if no other program needs it',
+      advice: isNeeded ? 'keep it as long as the container' : '`prune --orphans` removes it, if it may go',
     };
   }
 }

@@ -58,17 +58,24 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
       path,
       message: `${owner} has no valid short name in \`link\``,
       advice: 'repair writes it again',
-      repair: async () => {
-        const known = await findLink(layout, id);
-        const name = known !== undefined && isLinkId(known) ? known : newLinkId();
-        await replace(root, path, name, 0o644);
-        if (name !== known) await apply(root, [symlink(root, name, id)]);
-      },
+      repair: () => writeLink(root, id),
     };
     return;
   }
   const target = readLink(layout.at(layout.link(link)));
   if (target === `../${id}/diff`) return;
+  const other = /^\.\.\/([^/]+)\/diff$/.exec(target ?? '')?.[1];
+  if (other !== undefined && (await readEntry(layout, layout.overlay(other, 'link'))) === link) {
+    yield {
+      code: 'overlay-link',
+      severity: 'error',
+      path,
+      message: `${owner} has the short name of ${layout.overlay(other)} in \`link\``,
+      advice: 'repair writes its own',
+      repair: () => writeLink(root, id),
+    };
+    return;
+  }
   yield {
     code: 'overlay-link',
     severity: 'error',
@@ -81,6 +88,15 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
     repair: () =>
       apply(root, [{ op: 'unlink', path: layout.link(link), missing: true }, symlink(root, link, id)]),
   };
+}
+
+/** Writes the short name of a directory into its `link`: the one that leads to it, or a new one. */
+async function writeLink(root: Root, id: string): Promise<void> {
+  const { layout } = root;
+  const known = await findLink(layout, id);
+  const name = known !== undefined && isLinkId(known) ? known : newLinkId();
+  await replace(root, layout.overlay(id, 'link'), name, 0o644);
+  if (name !== known) await apply(root, [symlink(root, name, id)]);
 }
 
 async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): AsyncGenerator<Problem> {

@@ -5,17 +5,19 @@
  * skipped. With `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { chainIdOf, digestOfHex, isHex64, type ChainID } from '../core/digest.ts';
+import { chainIdOf, digestOfHex, hexOf, isHex64, type ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
 import { untilPlanted, unlessPlanted } from '../system/check-entries.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
-import { checkContent } from './check-content.ts';
+import { statEntry } from '../system/store-files.ts';
+import { checkContent, REPLACE } from './check-content.ts';
 import { findDisputes } from './check-disputes.ts';
 import { checkEntry, type EntryCheckOptions } from './check-entry.ts';
 import { checkLinks, checkOrphans, checkUnfinished } from './check-leftovers.ts';
 import { checkOverlay, stackOf } from './check-overlay.ts';
 import { LayerDb, type ClassicLayer } from './layerdb.ts';
+import { hasPacked } from './packed/entry.ts';
 
 export interface LayerCheckOptions extends EntryCheckOptions {
   readonly deep: boolean;
@@ -28,6 +30,7 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
     throwIfAborted(options.signal);
     yield* untilPlanted(checkEntry(root, chainIdOf(digestOfHex(name)), options));
   }
+  yield* checkLost(root, names, options);
   const disputes = await findDisputes(root, await completeLayers(root), options);
   for (const { problem } of disputes) yield problem;
   const layers = (await completeLayers(root)).filter(({ chainId, cacheId }) =>
@@ -40,8 +43,34 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
   if (options.deep) for (const layer of layers) yield* untilPlanted(checkContent(root, layer, options));
 }
 
+/** Finds layers of images that have lost their whole entry. A copy of the layer gets a new one. */
+async function* checkLost(
+  root: Root,
+  names: readonly string[],
+  { known, layers, signal }: LayerCheckOptions,
+): AsyncGenerator<Problem> {
+  const { layout } = root;
+  const found = new Set(names);
+  for (const [chainId, { diffId, parent }] of known) {
+    throwIfAborted(signal);
+    // checkPacked reports packed layers.
+    if (found.has(hexOf(chainId)) || hasPacked(layout, chainId)) continue;
+    if (parent !== undefined && hasPacked(layout, parent)) continue;
+    if (statEntry(layout.at(layout.layer(chainId))) !== undefined) continue;
+    const { fetch } = layers;
+    yield {
+      code: 'layer-incomplete',
+      severity: 'error',
+      path: layout.layer(chainId),
+      message: `layer ${chainId}: an image has it, but its entry is missing`,
+      advice: REPLACE,
+      repair: fetch && (() => fetch({ chainId, diffId, ...(parent && { parent }) })),
+    };
+  }
+}
+
 /** Returns the complete layers, parents before children. */
-async function completeLayers(root: Root): Promise<ClassicLayer[]> {
+export async function completeLayers(root: Root): Promise<ClassicLayer[]> {
   const { layout } = root;
   const db = new LayerDb(layout);
   const found = new Map<ChainID, ClassicLayer>();

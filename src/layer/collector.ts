@@ -19,14 +19,17 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
 import { usedDirectories } from './cache-ids.ts';
+import { REPAIR } from './check-overlay.ts';
 import { isClassic } from './layerdb.ts';
 import { hasPacked } from './packed/entry.ts';
+import { keepLink } from './packed/publish.ts';
 import { removePacked } from './packed/remove.ts';
+import { classicNeeds, hasBothForms, unmountedLayers } from './second-forms.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { LayerUses, readParent } from './uses.ts';
 
-/** Returns the top layers of all images, as they are on disk at the time of the call. */
-export type ImageTops = () => Promise<Iterable<ChainID>>;
+/** Returns the top layers of all images, or of those of one form, as they are on disk at that time. */
+export type ImageTops = (form?: 'classic') => Promise<Iterable<ChainID>>;
 
 export interface CollectedLayer {
   readonly chainId: ChainID;
@@ -35,7 +38,8 @@ export interface CollectedLayer {
 }
 
 /** A layer that is being removed. */
-interface Departing extends CollectedLayer {
+interface Departing {
+  readonly chainId: ChainID;
   /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
   readonly name: string;
 }
@@ -80,6 +84,7 @@ export class LayerCollector {
     await using _turn = await locks.acquire('layers', COLLECT);
     const noted = (await listEntries(layout, layout.unused)).map((hex) => chainIdOf(digestOfHex(hex)));
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
+    const inBoth = wanted.filter((chainId) => hasBothForms(this.#root, chainId));
     if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
     const removed: CollectedLayer[] = [];
     const looked = new Set([...noted, ...wanted]);
@@ -96,27 +101,60 @@ export class LayerCollector {
       await call(native.batch(layout.root, noteSteps(layout, slice)));
       removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
     }
+    const gone = new Set(removed.map(({ chainId }) => chainId));
+    const kept = inBoth.filter((chainId) => !gone.has(chainId));
+    if (kept.length > 0)
+      for (const chainId of await this.#dropSecondForms(kept, imageTops)) looked.delete(chainId);
     await call(native.batch(layout.root, forgetSteps(layout, looked)));
     return removed;
   }
 
+  /** Returns the layers that stay in both forms, since they are in use, or a layer above them is. */
+  async #dropSecondForms(chainIds: readonly ChainID[], imageTops: ImageTops): Promise<ChainID[]> {
+    await using held = this.#root.locks.tryEach('layers', [
+      REPAIR,
+      ...chainIds.flatMap((chainId) => [chainId, pinKey(chainId)]),
+    ]);
+    const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
+    const both = chainIds.filter((chainId) => isFree(chainId) && hasBothForms(this.#root, chainId));
+    const needs = await classicNeeds(this.#root, await imageTops('classic'));
+    const packed = both.filter((chainId) => needs.has(chainId));
+    await removePacked(this.#root, packed);
+    if (held.keys.has(REPAIR)) {
+      using unmounted = await unmountedLayers(
+        this.#root,
+        both.filter((chainId) => !needs.has(chainId)),
+      );
+      const classic = needs.unneeded(unmounted.chainIds);
+      for (const chainId of classic) await keepLink(this.#root, chainId);
+      await this.#removeClassic(classic);
+    }
+    return chainIds.filter((chainId) => hasBothForms(this.#root, chainId));
+  }
+
   /** Renames the layers and begins to delete them. The caller holds their locks. */
   async #remove(layers: readonly CollectedLayer[]): Promise<readonly CollectedLayer[]> {
-    const { layout } = this.#root;
     if (layers.length === 0) return [];
     // Packed layers are above the others.
     await removePacked(
       this.#root,
       layers.map(({ chainId }) => chainId),
     );
-    const departing = layers
-      .filter(({ chainId }) => isClassic(this.#root, chainId))
-      .map((layer) => ({
-        ...layer,
-        name: `${hexOf(layer.chainId)}-${randomBytes(32).toString('hex')}-removing`,
+    await this.#removeClassic(layers.map(({ chainId }) => chainId));
+    return layers;
+  }
+
+  /** Renames the extracted ones of the layers, and begins to delete them. The caller holds their locks. */
+  async #removeClassic(chainIds: readonly ChainID[]): Promise<void> {
+    const { layout } = this.#root;
+    const departing = chainIds
+      .filter((chainId) => isClassic(this.#root, chainId))
+      .map((chainId) => ({
+        chainId,
+        name: `${hexOf(chainId)}-${randomBytes(32).toString('hex')}-removing`,
       }));
-    if (departing.length === 0) return layers;
-    const flats = layers.flatMap(({ chainId }) => this.#flats(chainId));
+    if (departing.length === 0) return;
+    const flats = chainIds.flatMap((chainId) => this.#flats(chainId));
     const rename = (from: string, to: string): BatchStep => ({ op: 'rename', from, to });
     await this.#root
       .session()
@@ -134,7 +172,6 @@ export class LayerCollector {
       departing,
       flats.map(({ temporary }) => temporary),
     );
-    return layers;
   }
 
   /** @see LayerStore.collectable */

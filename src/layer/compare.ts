@@ -24,6 +24,8 @@ export interface CompareOptions {
   readonly contents?: boolean;
   /** Stops at the first difference that is not of metadata. Default false. */
   readonly stopEarly?: boolean;
+  /** The most bytes that are read in a second; 0 for no bound. Default 0. */
+  readonly rate?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +40,7 @@ export type ComparableLayer = Pick<ClassicLayer, 'chainId' | 'diffId' | 'cacheId
 export async function compareLayer(
   layout: Layout,
   { chainId, diffId, cacheId }: ComparableLayer,
-  { setMetadata = false, contents = true, stopEarly = false, signal }: CompareOptions = {},
+  { setMetadata = false, contents = true, stopEarly = false, rate = 0, signal }: CompareOptions = {},
 ): Promise<ComparedLayer | undefined> {
   throwIfAborted(signal);
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
@@ -49,6 +51,7 @@ export async function compareLayer(
     // The other directories are named by BuildKit, which makes layers of uppers.
     ofUpper: !isHex64(cacheId),
     setMetadata,
+    rate,
   });
   const abort = (): void => comparison.abort();
   signal?.addEventListener('abort', abort);

@@ -4,12 +4,17 @@ import type { Layout } from '../system/layout.ts';
 import { MAX_LAYERS } from './plan.ts';
 import { readParent } from './uses.ts';
 
-/** Returns whether `below` is the layer `top`, or one that it stands on. */
-export function standsOn(layout: Layout, top: ChainID, below: ChainID): boolean {
-  let at: ChainID | undefined = top;
-  for (let depth = 0; at !== undefined && depth < MAX_LAYERS; depth++) {
-    if (at === below) return true;
+/** Returns the layer `top` and those that it stands on, topmost first. */
+export function lineageOf(layout: Layout, top: ChainID): ChainID[] {
+  const lineage: ChainID[] = [];
+  for (let at: ChainID | undefined = top; at !== undefined && lineage.length < MAX_LAYERS;) {
+    lineage.push(at);
     at = readParent(layout, at);
   }
-  return false;
+  return lineage;
+}
+
+/** Returns whether `below` is the layer `top`, or one that it stands on. */
+export function standsOn(layout: Layout, top: ChainID, below: ChainID): boolean {
+  return lineageOf(layout, top).includes(below);
 }

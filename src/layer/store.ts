@@ -26,13 +26,14 @@ import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
 import { isClassic, LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
-import { findPacked, packedSize } from './packed/entry.ts';
+import { findPacked, hasPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
 import { removePacked } from './packed/remove.ts';
 import { isPackedDamaged } from './packed/verify.ts';
 import { OWN_LAYER_LIMITS } from './limits.ts';
 import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
+import { classicNeeds, hasBothForms } from './second-forms.ts';
 import type { StageOptions } from './stage-options.ts';
 import type { StagedLayer } from './staged-layer.ts';
 import { Staging } from './staging.ts';
@@ -282,7 +283,7 @@ export class LayerStore {
       const classic = classicLayers(layers);
       await new Publication(parts, classic, new Map()).run(options.signal);
       packed.push(...(await this.#publishPacked(layers, undefined, options.signal)));
-      await this.#dropPackedCopies(classic.map(({ chainId }) => chainId));
+      await this.#dropPackedCopies(classic.filter(({ layer }) => 'writeSet' in layer));
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
@@ -290,6 +291,52 @@ export class LayerStore {
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
+  }
+
+  /**
+   * Gives extracted layers a packed copy, durably. Until {@link collect} takes one of the two forms away, the
+   * extracted one counts. The copies stay at least until the result is disposed. They are noted as unused, so
+   * that the next writer compares both forms if this process dies. Copies that the store has got meanwhile
+   * are still staged afterwards, and the caller discards them.
+   * @param images - the layers of each, bottom first
+   * @throws {@link LayerstackError} the errors of {@link publish}.
+   */
+  async publishCopies(
+    images: readonly (readonly (StagedLayer | Layer)[])[],
+    { signal }: PublishOptions = {},
+  ): Promise<AsyncDisposable> {
+    const { layers } = planImages(images);
+    const lock = await this.#lock(layers, signal);
+    try {
+      const find = async ({ layer, chainId }: PlannedLayer): Promise<Layer | undefined> =>
+        'writeSet' in layer ? findPacked(this.#root.layout, chainId) : layer;
+      const present = await Promise.all(layers.map(find));
+      const published = await publishPacked(this.#root, layers, present, { signal, copies: true });
+      await this.#staging.markPublished(published);
+      return lock;
+    } catch (error) {
+      await lock.release();
+      throw spaceError(error, this.#root.layout.root);
+    }
+  }
+
+  /**
+   * Returns those of the extracted layers that nothing would need in this form, topmost first, if only the
+   * images with these top layers were in it.
+   */
+  async packable(candidates: readonly ChainID[], classicTops: Iterable<ChainID>): Promise<ChainID[]> {
+    const needs = await classicNeeds(this.#root, classicTops);
+    return needs.unneeded(candidates.filter((chainId) => isClassic(this.#root, chainId)));
+  }
+
+  /** Returns whether the store has a packed form of the layer, beside another form or alone. */
+  hasPacked(chainId: ChainID): boolean {
+    return hasPacked(this.#root.layout, chainId);
+  }
+
+  /** Returns whether the layer is extracted and packed. */
+  hasBothForms(chainId: ChainID): boolean {
+    return hasBothForms(this.#root, chainId);
   }
 
   /**
@@ -388,6 +435,7 @@ export class LayerStore {
   /**
    * Removes unused layers among the candidates, the layers below them and the noted ones; with `all`, among
    * all layers. A layer is unused if no image, container, other layer, pin or BuildKit snapshot refers to it.
+   * Used layers that are in both forms lose the one that is not needed (layer/second-forms.ts).
    * The layers no longer exist on return, even if this process crashes then; their bytes are deleted in the
    * background, see {@link drain}. Not synced.
    * @returns the removed layers, children before parents
@@ -433,7 +481,7 @@ export class LayerStore {
     const present = await this.findAll(layers.map(({ chainId }) => chainId));
     const known = present.map((layer) => (layer?.chainId === replaced ? undefined : layer));
     try {
-      return await publishPacked(this.#root, layers, known, signal);
+      return await publishPacked(this.#root, layers, known, { signal });
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     }
@@ -448,9 +496,10 @@ export class LayerStore {
   }
 
   /** Removes the packed form of layers that are extracted now. A container finds their new form. */
-  async #dropPackedCopies(chainIds: readonly ChainID[]): Promise<void> {
+  async #dropPackedCopies(layers: readonly PlannedLayer[]): Promise<void> {
+    const chainIds = layers.map(({ chainId }) => chainId).reverse();
     await this.#root.aftermath.run('extracted layers stay packed as well', () =>
-      removePacked(this.#root, chainIds.toReversed()),
+      removePacked(this.#root, chainIds),
     );
   }
 

@@ -48,9 +48,7 @@ export class LayerUses {
   ): Promise<LayerUses> {
     // A layer that is extracted meanwhile would be in neither list if the classic one were read first.
     const packed = await packedIds(layout);
-    const classic = (await listEntries(layout, layout.layers))
-      .filter(isHex64)
-      .map((name) => chainIdOf(digestOfHex(name)));
+    const classic = await classicIds(layout);
     const layers = [...new Set([...classic, ...packed])];
     const children = new Map<ChainID, number>();
     let read = 0;
@@ -86,6 +84,12 @@ export class LayerUses {
   }
 }
 
+/** Returns every layer of layerdb, complete or not. */
+export async function classicIds(layout: Layout): Promise<ChainID[]> {
+  const names = await listEntries(layout, layout.layers);
+  return names.filter(isHex64).map((name) => chainIdOf(digestOfHex(name)));
+}
+
 /** Returns BuildKit's database of snapshots; undefined where it is missing. */
 export function readBuildkit(layout: Layout): Promise<Buffer | undefined> {
   return readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
@@ -102,7 +106,7 @@ export function readParent(layout: Layout, chainId: ChainID): ChainID | undefine
  * Returns the id in a small file; undefined without one. Synchronous, since there may be ten thousand of
  * them.
  */
-function readChainId(path: string): ChainID | undefined {
+export function readChainId(path: string): ChainID | undefined {
   const text = readText(path)?.trim();
   return text !== undefined && isDigest(text) ? chainIdOf(text) : undefined;
 }

@@ -64,7 +64,7 @@ export class ArchiveMounts {
       if (counted) return counted;
     }
     const { place, mounted } = await mountNew(this.#base, archive, path, options);
-    const { image, readOnly, verified, files, notices } = mounted;
+    const { image, readOnly, verified, hasDigests, files, notices } = mounted;
     const record = {
       ...{
         archive,
@@ -74,7 +74,7 @@ export class ArchiveMounts {
         imageId: image.id,
         references: image.references,
       },
-      ...{ readOnly, verified, files, count: 1 },
+      ...{ readOnly, verified, hasDigests, files, count: 1 },
     };
     try {
       await writeRecord(place.path, record);
@@ -142,7 +142,8 @@ export class ArchiveMounts {
       if (!isHere) throw mountedElsewhere(sourceName, place);
       await requireUnchanged(sourceName, record.files);
       if (record.readOnly && !readOnly) throw mountedOtherwise(sourceName, place, 'read-only');
-      if (!record.verified && verify) throw mountedOtherwise(sourceName, place, 'without being verified');
+      if (!record.verified && record.hasDigests && verify)
+        throw mountedOtherwise(sourceName, place, 'without being verified');
       const counted = { ...record, count: record.count + 1 };
       await writeRecord(path, counted);
       return describe(path, counted, []);

@@ -12,21 +12,29 @@ import { hashed, tooLarge } from './inflate.ts';
 import { compressionOf, openRange } from './layers.ts';
 import type { SourceOptions } from './source.ts';
 
-const NOT_VERIFIED =
+/** The notice about such an archive. */
+export const NO_DIGESTS =
   'The archive is in the format of docker before 1.10, which has no digests: its layers could not be verified';
 
-/** Identifies layers by their bytes. The first use adds a notice. */
-export function identifier(options: SourceOptions, notices: string[]): LayerIdentifier {
-  let last: Promise<unknown> | undefined;
-  return {
-    peek(member) {
-      if (last === undefined) notices.push(NOT_VERIFIED);
-      last ??= Promise.resolve();
-      const next = last.then(() => peek(member, options));
-      last = next.catch(() => undefined);
-      return next;
-    },
-  };
+/** Identifies layers by their bytes. */
+export class ByteIdentifier implements LayerIdentifier {
+  readonly #options: SourceOptions;
+  #last: Promise<unknown> | undefined;
+
+  constructor(options: SourceOptions) {
+    this.#options = options;
+  }
+
+  /** The archive contains no digests, so its layers were identified by their bytes. */
+  get isUsed(): boolean {
+    return this.#last !== undefined;
+  }
+
+  peek(member: LayerMember): Promise<{ readonly diffId: DiffID }> {
+    const next = (this.#last ?? Promise.resolve()).then(() => peek(member, this.#options));
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
 }
 
 async function peek(

@@ -19,7 +19,7 @@ import { readImages } from '../transfer/archive/read-images.ts';
 import { DEFAULT_MAX_BYTES } from '../transfer/ingest/publish-images.ts';
 import type { PlannedImage } from '../transfer/ingest/planned.ts';
 import { chooseImage } from './choose-image.ts';
-import { identifier } from './diff-ids.ts';
+import { ByteIdentifier, NO_DIGESTS } from './diff-ids.ts';
 import { extractLayers } from './extract.ts';
 import { requireUnchanged, type FileVersion } from './file-version.ts';
 import { writeImageConfig } from './image-config.ts';
@@ -75,6 +75,8 @@ export interface MountedArchive {
   readonly readOnly: boolean;
   /** False where the digests were not verified. */
   readonly verified: boolean;
+  /** False for an archive without digests, which cannot be verified. */
+  readonly hasDigests: boolean;
   /** The lowest first. */
   readonly layers: readonly ArchiveLayer[];
   /** Lines for the user. */
@@ -108,8 +110,9 @@ export async function mountImage(
   const source = { sourceName, caps, maxBytes, signal };
   const opened = await openInPlace(path, place, source);
   try {
-    const notices: string[] = [];
-    const plan = await readImages(opened.archive, identifier(source, notices), platform);
+    const identifier = new ByteIdentifier(source);
+    const plan = await readImages(opened.archive, identifier, platform);
+    const hasDigests = !identifier.isUsed;
     const image = chooseImage(sourceName, plan.images, options.image);
     const layers = await Layers.open(image.layers, place, {
       ...source,
@@ -122,7 +125,7 @@ export async function mountImage(
       const warnings = await mountLayers(layers.list, files, place, mount);
       return {
         ...{ archive: path, path: place.at('merged'), readOnly: mount.readOnly },
-        ...{ verified: verify, files, warnings },
+        ...{ verified: verify && hasDigests, hasDigests, files, warnings },
         image: describe(image),
         layers: layers.list.map(({ name, diffId, form, range }) => ({
           name,
@@ -130,7 +133,12 @@ export async function mountImage(
           form,
           size: range.size,
         })),
-        notices: [...notices, ...plan.notices, ...opened.notices, ...layerNotices(layers.list)],
+        notices: [
+          ...(hasDigests ? [] : [NO_DIGESTS]),
+          ...plan.notices,
+          ...opened.notices,
+          ...layerNotices(layers.list),
+        ],
       };
     } finally {
       await layers.close();

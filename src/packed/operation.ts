@@ -5,6 +5,7 @@
 import { LayerstackError } from '../core/errors.ts';
 import { pinMount } from '../system/pinned-mount.ts';
 import { requireUnchanged, type FileVersion } from './file-version.ts';
+import { NO_DIGESTS } from './diff-ids.ts';
 import { findMount, type MountedChoice } from './find-mounts.ts';
 import { mountedElsewhere, mountedOtherwise } from './mount-errors.ts';
 import { openBelow, type HeldArchive } from './open-below.ts';
@@ -54,7 +55,7 @@ export interface ArchiveOperation extends AsyncDisposable {
 
 const NOT_VERIFIED = 'Nothing of the archive was verified';
 
-type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified'> &
+type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified' | 'hasDigests'> &
   Pick<ArchiveOperation, 'lock'>;
 
 const HELD = (): Promise<undefined> => Promise.resolve(undefined);
@@ -68,7 +69,7 @@ const HELD = (): Promise<undefined> => Promise.resolve(undefined);
 async function usePlace(
   place: Place,
   sourceName: string,
-  { archive, files, readOnly, verified, lock }: OperationFacts,
+  { archive, files, readOnly, verified, hasDigests, lock }: OperationFacts,
   { write }: OperationNeeds,
 ): Promise<ArchiveOperation | undefined> {
   await requireUnchanged(sourceName, files);
@@ -78,7 +79,7 @@ async function usePlace(
     pinned && {
       ...{ place: place.path, path: pinned.path, archive, readOnly, files },
       lock,
-      notices: verified ? [] : [NOT_VERIFIED],
+      notices: verified ? [] : [hasDigests ? NOT_VERIFIED : NO_DIGESTS],
       [Symbol.asyncDispose]: () => pinned.release(),
     }
   );
@@ -123,10 +124,10 @@ async function useNewMount(
   signal: AbortSignal | undefined,
 ): Promise<ArchiveOperation> {
   const { place, mounted, close } = await openBelow(base, path, { ...choice, readOnly: true, signal });
-  const { archive, readOnly, verified, files, notices } = mounted;
+  const { archive, readOnly, verified, hasDigests, files, notices } = mounted;
   return {
     ...{ place: place.path, path: mounted.path, archive, readOnly, files, lock: HELD },
-    notices: verified ? notices : [...notices, NOT_VERIFIED],
+    notices: verified || !hasDigests ? notices : [...notices, NOT_VERIFIED],
     [Symbol.asyncDispose]: () => close({ force: true }),
   };
 }

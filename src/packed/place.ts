@@ -6,6 +6,7 @@
  *   layer-<n>/     instead of an index, the extracted layers, where the kernel cannot mount one
  *   image.json     the config of the image
  *   volumes/       the anonymous volumes of a bundle (container/volumes.ts)
+ *   bundle/        the bundle of a run, with the files of the runtime (container/run/)
  *   upper/, work/  the writable part of the overlay
  *   merged/        the mounted root file system
  *   record.json    the facts of a mount that outlives its process (record.ts)
@@ -114,6 +115,11 @@ export class Place {
       await file.close();
       throw error;
     }
+  }
+
+  /** The lock. A program that inherits it holds the place. */
+  get lockFd(): number {
+    return this.#lock.fd;
   }
 
   /** Releases the lock. */

@@ -3,11 +3,12 @@
  * counts the uses across processes, as mounts of containers are counted. It is written under the place's lock
  * and not synced, because a mount ends with its kernel.
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import * as json from '../core/json.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
+import { bootId } from '../system/processes.ts';
 import { readText, statEntry } from '../system/store-files.ts';
 import type { FileVersion } from './file-version.ts';
 
@@ -23,6 +24,8 @@ export interface ArchiveRecord {
   /** The names of the image in the archive. */
   readonly references: readonly string[];
   readonly verified: boolean;
+  /** False for an archive without digests, which cannot be verified. */
+  readonly hasDigests: boolean;
   readonly readOnly: boolean;
   readonly count: number;
   readonly files: readonly FileVersion[];
@@ -43,6 +46,7 @@ const decode = json.object({
   imageId: json.string,
   references: json.array(json.string),
   verified: json.boolean,
+  hasDigests: json.boolean,
   readOnly: json.boolean,
   count: json.integer,
   files: json.array(
@@ -95,10 +99,6 @@ export async function writeRecord(
  */
 export function isLive(record: ArchiveRecord, isMounted: boolean): boolean {
   return record.bootId === bootId() && (isMounted || record.namespace !== mountNamespace());
-}
-
-function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }
 
 function mountNamespace(): string {

@@ -8,7 +8,7 @@ import { FileTree } from '../container/file-tree.ts';
 import { changesBetween, type Change } from '../rwlayer/changes.ts';
 import { probeCapabilities } from '../system/caps.ts';
 import { exportRootfs, type ExportOptions } from '../transfer/archive/export.ts';
-import { archiveBundle } from './bundle.ts';
+import { archiveBundle, type ArchiveSettings } from './bundle.ts';
 import { requireUnchanged } from './file-version.ts';
 import { rootfsOf } from './find-mounts.ts';
 import { readImageConfig } from './image-config.ts';
@@ -56,10 +56,11 @@ export class ArchiveRootfs {
     directory: string,
     options: BundleOptions = {},
     temporary: BundleSource['temporary'] = () => Promise.resolve(undefined),
+    settings: ArchiveSettings = {},
   ): Promise<Bundle> {
     await using operation = await this.#source.open({ mounted: true, write: false });
     const { place, readOnly } = operation;
-    const source = await archiveBundle(operation, this.#source.name, temporary);
+    const source = await archiveBundle(operation, this.#source.name, temporary, settings);
     return await writeBundle(source, { path: rootfsOf(place), readOnly }, directory, options);
   }
 

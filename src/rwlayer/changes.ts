@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer';
 import type { LayerStore } from '../layer/store.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { openDirectories } from './lowers.ts';
+import { hasShortNames, openDirectories } from './lowers.ts';
 import type { RwLayer } from './rwlayer.ts';
 import { uppersOf } from './sealed.ts';
 
@@ -17,17 +17,36 @@ export interface Change {
   readonly path: string;
 }
 
+/** Another process may pack the image meanwhile. Several times in a row are not a coincidence. */
+const TRIES = 5;
+
 /**
  * Returns the changes, sorted by path with a directory before its content.
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, when overlayfs keeps content
  *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
 export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
+  const { parent } = layer;
+  // A pack must not take the extracted layers meanwhile. A root that is open read-only cannot keep it from
+  // that.
+  await using _pin = await layers.pin(parent === undefined ? [] : [parent]);
+  for (let tries = 1; ; ++tries) {
+    await using lowers = await openDirectories(root, layers, layer);
+    const isWhole = (): boolean => tries === TRIES || hasShortNames(root.layout, lowers.list);
+    try {
+      const changes = await changesAbove(root, layer, lowers.list);
+      if (isWhole()) return changes;
+    } catch (error) {
+      if (isWhole()) throw error;
+    }
+  }
+}
+
+async function changesAbove(root: Root, layer: RwLayer, lowers: readonly string[]): Promise<Change[]> {
   const { layout } = root;
   const { ids, requireSame } = uppersOf(layout, layer);
-  await using lowers = await openDirectories(root, layers, layer);
   // The sealed uppers are the topmost lowers.
-  const below = lowers.list.slice(ids.length - 1).map((lower) => layout.lower(lower));
+  const below = lowers.slice(ids.length - 1).map((lower) => layout.lower(lower));
   const uppers = ids.map((id) => layout.overlay(id, 'diff'));
   const changes = await changesBetween(layout.root, uppers, below);
   requireSame();

@@ -43,9 +43,13 @@ export class Bases {
     // A deletion of a layer takes its lock exclusively, and a repair of any layer the other lock.
     const lock = await this.#root.locks.acquireAll('layers', [parent, REPAIR], { signal, shared: true });
     try {
-      if (!isClassic(this.#root, parent)) return await this.#openPacked(parent, lock);
-      const lowers = await this.#stack(parent);
-      return { parent, lowers, [Symbol.asyncDispose]: () => lock.release() };
+      const lowers = this.#knownStack(parent);
+      if (lowers === undefined && !isClassic(this.#root, parent)) return await this.#openPacked(parent, lock);
+      return {
+        parent,
+        lowers: lowers ?? (await this.#stack(parent)),
+        [Symbol.asyncDispose]: () => lock.release(),
+      };
     } catch (error) {
       await lock.release();
       throw error;
@@ -62,14 +66,18 @@ export class Bases {
     return { parent, lowers, directories, [Symbol.asyncDispose]: dispose };
   }
 
-  /** Returns the stack as `lower` names it. Its top is marked as a parent (`committed`). */
-  async #stack(parent: ChainID): Promise<readonly string[]> {
-    // A layer is removed as a whole, and the stack below its directory never changes. So one small read shows
-    // that it exists.
+  /**
+   * Returns the stack where it is known. A layer is removed as a whole, and the stack below its directory
+   * never changes. So one small read shows that it exists.
+   */
+  #knownStack(parent: ChainID): readonly string[] | undefined {
     const { layout } = this.#root;
     const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
-    const known = this.#stacks.get(present);
-    if (known) return known;
+    return this.#stacks.get(present);
+  }
+
+  /** Returns the stack as `lower` names it. Its top is marked as a parent (`committed`). */
+  async #stack(parent: ChainID): Promise<readonly string[]> {
     const { cacheId = '' } = await this.#layers.get(parent);
     const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
     remember(this.#stacks, cacheId, lowers, REMEMBERED);

@@ -40,6 +40,14 @@ export async function openLowers(
 }
 
 /**
+ * Returns whether `lower` names the directories of all layers, unless another process packs them right now.
+ * Then a mount can read `lower` itself.
+ */
+export function areNamed(root: Root, { parent }: RwLayer): boolean {
+  return root.caps.mountMethod !== 'flat' && (parent === undefined || isClassic(root, parent));
+}
+
+/**
  * Does {@link openLowers} for a reader of the directories. A flat tree is not needed. dockerd gives short
  * names of its own to the packed layers that it extracts. Then `lower` has names that lead nowhere, and the
  * layers say what their names are.
@@ -61,6 +69,11 @@ export async function openDirectories(root: Root, layers: LayerStore, layer: RwL
 
 function constant(list: readonly string[]): Lowers {
   return { list, packed: false, [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+/** Returns whether all those of the lowers that are short names lead to a layer. */
+export function hasShortNames(layout: Layout, lowers: readonly string[]): boolean {
+  return lowers.every((lower) => !lower.startsWith('l/') || isShortName(layout, lower));
 }
 
 function isShortName(layout: Layout, name: string): boolean {

@@ -1,14 +1,15 @@
 /**
  * The mount count: the uses of an RW layer's mount, across processes. The file is
- * `layerstack/mounts/<mount-id>.json` = `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and
- * written under the RW layer's lock. A use that ends with an operation or its process (`cp`, `export`, a
- * mount that is being made) is counted, and also has a token in `held`, so that it is given back only once,
- * even if several processes try. A token without a marker is ignored. A count of an earlier boot is ignored,
- * since its mount ended with that boot. For the same reason, the file is not synced.
+ * `layerstack/mounts/<mount-id>.json` =
+ * `{"bootId":"…","count":n,"readOnly":false,"held":[…],"generation":n}`, read and written under the RW
+ * layer's lock. A use that ends with an operation or its process (`cp`, `export`, a mount that is being made)
+ * is counted, and also has a token in `held`, so that it is given back only once, even if several processes
+ * try. A token without a marker is ignored. A count of an earlier boot is ignored, since its mount ended with
+ * that boot. For the same reason, the file is not synced.
  */
-import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
+import { bootId } from '../system/processes.ts';
 import { readText } from '../system/store-files.ts';
 
 export interface MountCount {
@@ -16,13 +17,8 @@ export interface MountCount {
   readonly readOnly: boolean;
   /** Tokens of the uses that end with their process. */
   readonly held: readonly string[];
-}
-
-let currentBoot: string | undefined;
-
-/** Returns the kernel's id of this boot. */
-function bootId(): string {
-  return (currentBoot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+  /** How often the mount was replaced by another one at the same path. */
+  readonly generation: number;
 }
 
 /** Reads the count of this boot; undefined when it is missing or unreadable. */
@@ -33,7 +29,8 @@ export function readMountCount(layout: Layout, mountId: string): MountCount | un
     const value = JSON.parse(text) as Partial<Record<'bootId' | keyof MountCount, unknown>> | null;
     if (value?.bootId !== bootId() || !Number.isSafeInteger(value.count)) return undefined;
     const held = Array.isArray(value.held) ? value.held.filter((token) => typeof token === 'string') : [];
-    return { count: value.count as number, readOnly: value.readOnly === true, held };
+    const generation = Number.isSafeInteger(value.generation) ? (value.generation as number) : 0;
+    return { count: value.count as number, readOnly: value.readOnly === true, held, generation };
   } catch {
     return undefined;
   }
@@ -58,8 +55,17 @@ export function nextCountSteps(layout: Layout, mountId: string, count: MountCoun
   ];
 }
 
-function textOf({ count, readOnly, held }: MountCount): string {
-  return JSON.stringify({ bootId: bootId(), count, readOnly, ...(held.length > 0 && { held }) });
+function textOf({ count, readOnly, held, generation }: MountCount): string {
+  return JSON.stringify({
+    ...{ bootId: bootId(), count, readOnly },
+    ...(held.length > 0 && { held }),
+    ...(generation > 0 && { generation }),
+  });
+}
+
+/** Returns the count of a mount that has none: it is one use. */
+export function uncounted(): MountCount {
+  return { count: 1, readOnly: false, held: [], generation: 0 };
 }
 
 /** Returns the steps that remove the count. */

@@ -45,7 +45,8 @@ export class MountPoint {
     return { op: 'mkdir', path, mode: 0o700, exist: true };
   }
 
-  mountStep({ list: lowers, packed }: Lowers, readOnly: boolean): BatchStep {
+  /** `lowers`: those that the RW layer's `lower` names, if not given. */
+  mountStep(lowers: Pick<Lowers, 'list' | 'packed'> | undefined, readOnly: boolean): BatchStep {
     const { layout, caps } = this.#root;
     const { mountId } = this.#layer;
     return {
@@ -53,13 +54,13 @@ export class MountPoint {
       mount: {
         root: layout.at(layout.overlay2),
         target: this.path,
-        lowers,
+        ...(lowers ? { lowers: lowers.list } : { lowers: [], lowerFile: `${mountId}/lower` }),
         upper: `${mountId}/diff`,
         work: `${mountId}/work`,
         readOnly,
         method: caps.mountMethod,
         // Without `xino`, a file's inode number would change when it is copied up from a packed layer.
-        options: packed ? [...caps.overlayOptions, 'xino=on'] : caps.overlayOptions,
+        options: lowers?.packed ? [...caps.overlayOptions, 'xino=on'] : caps.overlayOptions,
       },
     };
   }

@@ -15,15 +15,17 @@ import type { LayerStore } from '../layer/store.ts';
 import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
-import { missingLower, openLowers } from './lowers.ts';
+import { areNamed, missingLower, openLowers, type Lowers } from './lowers.ts';
 import {
   dropNewStep,
   firstCountSteps,
   nextCountSteps,
   readMountCount,
+  uncounted,
   type MountCount,
 } from './mount-count.ts';
 import { MountPoint } from './mount-point.ts';
+import { Replacement } from './replacement.ts';
 import type { RwLayer, RwLayerOwners } from './rwlayer.ts';
 
 export interface MountOptions {
@@ -47,6 +49,11 @@ export interface Mounted {
   readonly path: string;
   /** False also if a read-only mount was requested, but a writable one existed. */
   readonly readOnly: boolean;
+  /**
+   * How often a snapshot or a rollback has replaced the mount since it was made. A process that works in the
+   * mount of an earlier generation has the sealed files, and cannot write. It has to enter `path` again.
+   */
+  readonly generation: number;
 }
 
 /** One use of a mounted root file system. It outlives the process, unless it is unmounted. */
@@ -66,6 +73,7 @@ interface Taken {
   readonly token: string;
   readonly marker: Marker;
   readonly readOnly: boolean;
+  readonly generation: number;
 }
 
 type TakeOptions = MountOptions & { readonly outlives: boolean };
@@ -92,7 +100,19 @@ export class RwLayerMounts {
     const point = new MountPoint(this.#root, layer);
     if (!(await point.isMounted())) return undefined;
     const count = readMountCount(this.#root.layout, layer.mountId);
-    return { path: point.path, readOnly: count?.readOnly ?? false };
+    const { readOnly, generation } = count ?? uncounted();
+    return { path: point.path, readOnly, generation };
+  }
+
+  /** @see RwLayerStore.replacement */
+  async replacement(layer: RwLayer, beside: string): Promise<Replacement | undefined> {
+    const point = new MountPoint(this.#root, layer);
+    return (await point.isMounted()) ? new Replacement(this.#root, layer, beside) : undefined;
+  }
+
+  /** @see RwLayerStore.lowers */
+  lowers(layer: RwLayer, signal: AbortSignal | undefined): Promise<Lowers> {
+    return openLowers(this.#root, this.#layers, layer, signal);
   }
 
   /** @see RwLayerStore.mount */
@@ -100,22 +120,23 @@ export class RwLayerMounts {
     this.#root.session();
     await using _lock = await this.#lock(layer, options.signal);
     // After the last step, the use belongs to the caller, and outlives this process.
-    const { readOnly } = await this.#take(layer, { ...options, outlives: true });
-    return this.#handle(layer, readOnly, () => this.unmount(layer, {}));
+    const taken = await this.#take(layer, { ...options, outlives: true });
+    return this.#handle(layer, taken, () => this.unmount(layer, {}));
   }
 
   /** @see RwLayerStore.mountForProcess */
   async mountForProcess(layer: RwLayer, options: MountOptions): Promise<ProcessMount> {
     this.#root.session();
     await using _lock = await this.#lock(layer, options.signal);
-    const { token, marker, readOnly } = await this.#take(layer, { ...options, outlives: false });
+    const taken = await this.#take(layer, { ...options, outlives: false });
+    const { token, marker } = taken;
     const release = (): Promise<unknown> =>
       this.#root.aftermath.run(`${layer.owner} stays mounted until the next writer`, async () => {
         await using _again = await this.#lock(layer, undefined);
         await this.#giveBack(layer, token, [marker]);
       });
     const keep = (): Promise<void> => this.#root.session().unmark([marker]);
-    return { ...this.#handle(layer, readOnly, release), keep };
+    return { ...this.#handle(layer, taken, release), keep };
   }
 
   /** @see RwLayerStore.resume */
@@ -169,7 +190,7 @@ export class RwLayerMounts {
     const { readOnly = false } = options;
     const point = new MountPoint(this.#root, layer);
     if (!(await point.isMounted())) return this.#takeFirst(layer, point, options);
-    const before = readMountCount(layout, layer.mountId) ?? { count: 1, readOnly: false, held: [] };
+    const before = readMountCount(layout, layer.mountId) ?? uncounted();
     if (before.readOnly && !readOnly)
       throw new LayerstackError(
         'ERR_CONTAINER_MOUNTED',
@@ -180,35 +201,55 @@ export class RwLayerMounts {
   }
 
   /** Mounts, and counts one use. */
-  async #takeFirst(
+  async #takeFirst(layer: RwLayer, point: MountPoint, options: TakeOptions): Promise<Taken> {
+    if (areNamed(this.#root, layer)) {
+      try {
+        return await this.#mountFirst(layer, point, undefined, options);
+      } catch (error) {
+        // The second attempt says what is wrong, or finds layers that were packed meanwhile.
+        this.#root.log.debug('mounting again', { owner: layer.owner, error: String(error) });
+      }
+    }
+    await using lowers = await openLowers(this.#root, this.#layers, layer, options.signal).catch(
+      (error: unknown) => {
+        throw this.#unlessRemoved(layer, error);
+      },
+    );
+    try {
+      return await this.#mountFirst(layer, point, lowers, options);
+    } catch (error) {
+      throw this.#unlessRemoved(layer, missingLower(this.#root.layout, layer, lowers.list, error));
+    }
+  }
+
+  /** Mounts with these lowers, or with those that `lower` names, and counts one use. */
+  async #mountFirst(
     layer: RwLayer,
     point: MountPoint,
-    { readOnly = false, signal, outlives }: TakeOptions,
+    lowers: Lowers | undefined,
+    { readOnly = false, outlives }: TakeOptions,
   ): Promise<Taken> {
     const { layout } = this.#root;
     const { mountId } = layer;
     const session = this.#root.session();
     const token = newToken();
     const marker = useMarker(layer, token);
-    await using lowers = await openLowers(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
-      throw this.#unlessRemoved(layer, error);
-    });
     // The count comes first. A count without a mount counts as no use, but a mount without a count could have
     // one use or two. The token of a use that outlives the process is ignored once its marker is removed.
     const steps = [
       point.makeStep(),
-      ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
+      ...firstCountSteps(layout, mountId, { ...uncounted(), readOnly, held: [token] }),
       point.mountStep(lowers, readOnly),
     ];
     try {
       if (!outlives) await session.mark([marker], steps);
       else if (!(await session.during([marker], steps)))
-        await session.mark([], nextCountSteps(layout, mountId, { count: 1, readOnly, held: [] }));
+        await session.mark([], nextCountSteps(layout, mountId, { ...uncounted(), readOnly }));
     } catch (error) {
       await this.#giveBack(layer, token, [marker]).catch(() => undefined); // on failure it stays marked
-      throw this.#unlessRemoved(layer, missingLower(layout, layer, lowers.list, error));
+      throw error;
     }
-    return { token, marker, readOnly };
+    return { token, marker, readOnly, generation: 0 };
   }
 
   /** Counts one more use of an existing mount. */
@@ -225,7 +266,7 @@ export class RwLayerMounts {
       await this.#giveBack(layer, token, [marker]).catch(() => undefined);
       throw error;
     }
-    return { token, marker, readOnly: before.readOnly };
+    return { token, marker, readOnly: before.readOnly, generation: before.generation };
   }
 
   /**
@@ -257,7 +298,8 @@ export class RwLayerMounts {
     return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `${owner} was removed`, { id: key, cause: error });
   }
 
-  #handle(layer: RwLayer, readOnly: boolean, release: () => Promise<unknown>): RwLayerMount {
+  #handle(layer: RwLayer, taken: Taken, release: () => Promise<unknown>): RwLayerMount {
+    const { readOnly, generation } = taken;
     let unmounted: Promise<unknown> | undefined;
     const unmount = async (): Promise<void> => {
       unmounted ??= release();
@@ -269,7 +311,7 @@ export class RwLayerMounts {
       }
     };
     const { path } = new MountPoint(this.#root, layer);
-    return { path, readOnly, unmount, [Symbol.asyncDispose]: unmount };
+    return { path, readOnly, generation, unmount, [Symbol.asyncDispose]: unmount };
   }
 
   #lock({ key }: RwLayer, signal: AbortSignal | undefined) {

@@ -15,6 +15,7 @@ import {
   type PinnedBase,
 } from './create.ts';
 import { isUpperInUse } from './in-use.ts';
+import type { Lowers } from './lowers.ts';
 import { MountPoint } from './mount-point.ts';
 import {
   RwLayerMounts,
@@ -26,12 +27,14 @@ import {
 } from './mounts.ts';
 import { mountForOperation, type OperationMount } from './operation-mount.ts';
 import { removalOf, type Removal } from './remove.ts';
+import type { Replacement } from './replacement.ts';
 import type { NewRwLayer, RwLayer, RwLayerOwners } from './rwlayer.ts';
 
 export type { CreateSteps, PinnedBase } from './create.ts';
 export type { Mounted, MountOptions, ProcessMount, RwLayerMount, UnmountOptions } from './mounts.ts';
 export type { OperationMount } from './operation-mount.ts';
 export type { Removal } from './remove.ts';
+export type { Replacement } from './replacement.ts';
 
 export class RwLayerStore {
   readonly #root: Root;
@@ -101,6 +104,23 @@ export class RwLayerStore {
   /** @see isUpperInUse */
   isInUse(layer: RwLayer): Promise<boolean> {
     return isUpperInUse(this.#root, layer);
+  }
+
+  /**
+   * Returns what replaces the mount by one of the directory `beside` in overlay2; undefined when it is not
+   * mounted. The caller holds the RW layer's lock.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when another file system is mounted there.
+   */
+  replacement(layer: RwLayer, beside: string): Promise<Replacement | undefined> {
+    return this.#mounts.replacement(layer, beside);
+  }
+
+  /**
+   * Opens the lowers for a mount.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
+   */
+  lowers(layer: RwLayer, signal?: AbortSignal): Promise<Lowers> {
+    return this.#mounts.lowers(layer, signal);
   }
 
   /** Returns the mount without adding a use; undefined when it is not mounted. */

@@ -11,7 +11,7 @@ import { MAX_DOCUMENT_BYTES } from '../container/record.ts';
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
 import { readStoreFile } from '../system/store-files.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { Snapshot, SnapshotConsistency, SnapshotMethod } from './snapshot.ts';
 
 /** What the record holds. */
 export interface SnapshotRecord {
@@ -32,6 +32,17 @@ const id: json.Decoder<string> = (value, path) => {
   return isHex64(text) ? text : json.mismatch(path, 'is not an id');
 };
 
+const METHODS: readonly SnapshotMethod[] = ['sealed', 'copied'];
+const CONSISTENCIES: readonly SnapshotConsistency[] = ['quiescent', 'frozen', 'crash'];
+
+/** Returns a decoder of one of these words. */
+function oneOf<T extends string>(words: readonly T[]): json.Decoder<T> {
+  return (value, path) => {
+    const text = json.string(value, path);
+    return words.find((word) => word === text) ?? json.mismatch(path, `is not one of ${words.join(', ')}`);
+  };
+}
+
 const decoder = json.object({
   version: json.integer,
   id,
@@ -45,6 +56,10 @@ const decoder = json.object({
   imageId: json.optional(digest),
   imageName: json.string,
   layer: json.optional(digest),
+  method: json.withDefault(oneOf(METHODS), 'sealed'),
+  consistency: json.withDefault(oneOf(CONSISTENCIES), 'quiescent'),
+  bytes: json.withDefault(json.integer, 0),
+  generation: json.withDefault(json.integer, 0),
   config: json.string,
   hostConfig: json.string,
 });

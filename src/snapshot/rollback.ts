@@ -5,21 +5,32 @@
  * before the exchange, and the exchange is on disk before the old files are deleted. The marker names the
  * directory that is not in use.
  */
-import { newOverlayId } from '../layer/overlay.ts';
-import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import type { Replacement } from '../rwlayer/replacement.ts';
+import type { Base, RwLayer } from '../rwlayer/rwlayer.ts';
 import { shortNameOf } from '../rwlayer/sealed.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
-import type { BatchStep } from '../system/native.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
 import { removeOverlay } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 
+/** What a container is put on top of. */
+export interface Target {
+  /** The new directory in overlay2, which has the old files afterwards. */
+  readonly away: string;
+  /** The short names of the sealed uppers, topmost first. */
+  readonly sealed: readonly string[];
+  readonly base: Base;
+  /** For a mounted container. */
+  readonly replacement: Replacement | undefined;
+  /** Processes may work in the old mount. */
+  readonly force: boolean;
+}
+
 /**
- * Puts the RW layer of a container on top of sealed uppers. It is not mounted, and the caller holds its lock.
- * @param stack - the short names of the sealed uppers, and those of the image's layers, topmost first
- * @returns the directory in `overlay2` with the container's old files, and its marker; the caller removes
- *   both
+ * Puts the RW layer of a container on top of sealed uppers. The caller holds its lock.
+ * @returns the markers of the directory with the old files; the caller removes both
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a container without a short name,
  *   ERR_STORE_UNSUPPORTED on a file system that cannot exchange two directories, ERR_NO_SPACE; system errors.
  *   Then the container is as it was.
@@ -27,12 +38,11 @@ import { spaceError } from '../system/space.ts';
 export async function putOnTop(
   root: Root,
   layer: RwLayer,
-  { sealed, base }: { readonly sealed: readonly string[]; readonly base: readonly string[] },
-): Promise<{ readonly away: string; readonly markers: readonly Marker[] }> {
+  { away, sealed, base, replacement, force }: Target,
+): Promise<readonly Marker[]> {
   const { layout } = root;
   const session = root.session();
   const { mountId, key, owner } = layer;
-  const away = newOverlayId();
   const markers: Marker[] = [`overlay2.${away}`];
   const link = shortNameOf(layout, mountId)?.slice('l/'.length);
   const init = layer.initId === undefined ? undefined : shortNameOf(layout, layer.initId);
@@ -45,7 +55,9 @@ export async function putOnTop(
         id: key,
       },
     );
-  const lowers = [...sealed, init, ...base];
+  const lowers = [...sealed, init, ...base.lowers];
+  const { directories } = base;
+  const list = [...sealed, init, ...(directories ?? base.lowers)];
   const steps: BatchStep[] = [
     { op: 'mkdir', path: layout.overlay(away), mode: 0o710 },
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: top, to: `${away}/diff` },
@@ -55,12 +67,15 @@ export async function putOnTop(
       ...{ op: 'write', path: layout.overlay(away, 'lower'), data: lowers.join(':'), mode: 0o644 },
       sync: true,
     },
+    ...(replacement?.mountSteps({ list, packed: directories !== undefined }) ?? []),
+    ...(replacement?.countSteps() ?? []),
     { op: 'exchange', from: layout.overlay(away), to: layout.overlay(mountId) },
   ];
   try {
     await session.mark(markers, steps);
   } catch (error) {
     await root.aftermath.run('what is left of a rollback stays until the next writer', async () => {
+      if (replacement) await call(native.batch(layout.root, [replacement.dropStep()]));
       await removeOverlay(layout, away);
       await session.unmark(markers);
     });
@@ -68,7 +83,12 @@ export async function putOnTop(
       ? refuseExchange(layer, error)
       : spaceError(error, layout.root);
   }
-  return { away, markers };
+  if (replacement)
+    await root.aftermath.run('the mount with the old files stays until the next writer', async () => {
+      if (force) await replacement.expire();
+      await call(native.batch(layout.root, [replacement.dropStep()]));
+    });
+  return markers;
 }
 
 /** With plain renames, the container's files would for a moment be where the next writer removes them. */

@@ -18,7 +18,9 @@ import { listEntries, removeOverlay } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, statEntry } from '../system/store-files.ts';
 import { childrenOf } from './children.ts';
+import { thaw } from './freezer.ts';
 import { readStagedRecord } from './record.ts';
+import { isMountedSeal, settleMounted } from './seal-mounted.ts';
 
 /** Settles the snapshots of dead writers. */
 export async function settleAll(root: Root): Promise<void> {
@@ -43,6 +45,12 @@ export async function settle(
   source?: RwLayer,
 ): Promise<void> {
   const { layout } = root;
+  await thaw(root, id);
+  if (isMountedSeal(layout, id)) {
+    const layer = source ?? (await sourceOf(layout, id));
+    await settleMounted(root, id, layer === 'unknown' ? undefined : layer);
+    return;
+  }
   if (exists(root, layout.snapshot(id))) {
     if (sealed === 'publish') return;
     const back = { op: 'rename', from: layout.snapshot(id), to: layout.stagedSnapshot(id) } as const;

@@ -10,6 +10,10 @@
  * - A *fork* is a new container whose fresh upper is on top of a snapshot.
  * - A *child* of a snapshot is a container or snapshot with the snapshot among its lowers.
  * - To *roll back* a container is to put a fresh upper on top of a snapshot in place of what it has.
+ * - The *method* of a snapshot is how it was taken: its upper was sealed, or copied.
+ * - Its *consistency* says what its files are: those of one moment at which nothing wrote (quiescent), of one
+ *   moment at which all writers were frozen, or what a crash would leave.
+ * - The *generation* of a mount is how often a snapshot or rollback has replaced it at the same path.
  *
  * ## On disk
  *
@@ -23,8 +27,9 @@
  * A seal (seal.ts) prepares an empty directory, puts its short name on top of the container's `lower`, and
  * exchanges the two `diff` directories. The container shows the same before, between and after these steps.
  * The last step gives the record its name. The marker `snapshot.<id>` tells the next writer to publish a seal
- * that was done, or to undo one that was not (settle.ts). A rollback (rollback.ts) is one exchange of two
- * directories. A removal (remove.ts) begins with the record.
+ * that was done, or to undo one that was not (settle.ts). Where the container is mounted, a seal
+ * (seal-mounted.ts) and a rollback (rollback.ts) exchange two directories with a mount in each. A copy
+ * (copy.ts) writes its record when it is whole. A removal (remove.ts) begins with the record.
  *
  * ## Locks
  *
@@ -33,6 +38,16 @@
  * removal has the lock of the snapshot alone, and counts the children under it.
  */
 import type { ChainID, ImageID } from '../core/digest.ts';
+
+/** How the upper became that of a snapshot. */
+export type SnapshotMethod = 'sealed' | 'copied';
+
+/**
+ * What the files of a snapshot are. `quiescent`: the container's files at one moment, at which nothing wrote.
+ * `frozen`: the same, while all its processes were frozen. `crash`: each file as it was at a moment of the
+ * copy, with every write that returned before the call.
+ */
+export type SnapshotConsistency = 'quiescent' | 'frozen' | 'crash';
 
 /** The root file system of a container at one moment. It has files only: no processes, memory or sockets. */
 export interface Snapshot {
@@ -55,6 +70,12 @@ export interface Snapshot {
   readonly imageName: string;
   /** The top layer of the image; undefined for an image without layers. */
   readonly layer: ChainID | undefined;
+  readonly method: SnapshotMethod;
+  readonly consistency: SnapshotConsistency;
+  /** Bytes of files that were copied to take it; 0 for a sealed one. */
+  readonly bytes: number;
+  /** The generation of the container's mount since then; 0 for a container that was not mounted. */
+  readonly generation: number;
 }
 
 /** How much disk a snapshot uses, in bytes of files and links. */

@@ -1,40 +1,35 @@
 /** The snapshots of one store. snapshot.ts explains them. */
 import { isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import { readDocuments } from '../container/fork.ts';
 import { isContainerName } from '../container/names.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
-import { isActive, type ContainerStore } from '../container/store.ts';
+import type { ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
-import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
+import { requireNobody } from '../rwlayer/users.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
 import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
+import { checkSnapshotOptions, type SnapshotOptions } from './options.ts';
 import { readRecord, recordIds } from './record.ts';
 import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
-import { checkStack, seal, stackToSeal } from './seal.ts';
 import { settleAll } from './settle.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
+import { checkStack } from './stack.ts';
+import { requireIdle, takeSnapshot } from './take.ts';
 
 export type { ForkOptions } from './fork.ts';
-
-export interface SnapshotOptions {
-  /** Unique among the snapshots of the store: letters, digits, `_`, `.` and `-`. Default: none. */
-  readonly name?: string | undefined;
-  readonly labels?: Readonly<Record<string, string>> | undefined;
-  /**
-   * Resolves only when the snapshot and everything in it are on disk. Without it, a power cut may take what
-   * was written last, as in the container itself. Default false.
-   */
-  readonly durable?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
+export type { SnapshotMode, SnapshotOptions } from './options.ts';
 
 export interface RollbackOptions {
   /** Takes a snapshot of what the container has first. Default false: it is deleted. */
   readonly keep?: boolean | undefined;
+  /**
+   * Also while processes work in a mounted container. They keep the old files until these are deleted; what
+   * they write fails with EROFS, or is lost where they have the file open for writing. Default false.
+   */
+  readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -50,20 +45,23 @@ export class SnapshotStore {
   }
 
   /**
-   * Takes a snapshot of a container that is not mounted or in use. The container keeps the same files, and
-   * can be used further. After an error nothing has changed.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
-   *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED, ERR_STORE_UNSUPPORTED,
-   *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * Takes a snapshot of a container, by the first way that its users allow (take.ts). The container keeps the
+   * same files, and can be used further. After an error nothing has changed, except that the snapshot of a
+   * mounted container stays where `durable` cannot bring it to disk.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_BUSY, ERR_CONTAINER_MOUNTED,
+   *   ERR_SNAPSHOT_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED,
+   *   ERR_STORE_UNSUPPORTED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    */
   async create(container: Container, options: SnapshotOptions = {}): Promise<Snapshot> {
     const { name, signal } = options;
     this.#root.session();
+    checkSnapshotOptions(options);
     if (name !== undefined) checkName(name);
+    await settleAll(this.#root); // a container must not be sealed on top of what a dead writer has begun
     const keys = [container.id, ...(name === undefined ? [] : [`snapshot:${name}`])];
     await using _locks = await this.#root.locks.acquireAll('containers', keys, { signal });
     if (name !== undefined) await this.#requireFree(name);
-    return await this.#seal(await this.#idle(container), options);
+    return await takeSnapshot(this.#root, this.#containers, this.#current(container), options);
   }
 
   /** Returns all snapshots, the oldest first. A record that cannot be read is left to fsck. */
@@ -156,23 +154,27 @@ export class SnapshotStore {
 
   /**
    * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. A kill leaves
-   * what it had or the snapshot. What it had is deleted in the background.
+   * what it had or the snapshot. What it had is deleted in the background. A mount stays at its path.
    * @returns the snapshot of what it had, with `keep`
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND,
-   *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED,
-   *   ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_BUSY when processes work in it,
+   *   ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND, ERR_INVALID_ARGUMENT for a snapshot of another image,
+   *   ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED, ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED,
+   *   ERR_STORE_READ_ONLY.
    */
   async rollback(
     container: Container,
     snapshot: Snapshot,
-    { keep = false, signal }: RollbackOptions = {},
+    { keep = false, force = false, signal }: RollbackOptions = {},
   ): Promise<Snapshot | undefined> {
     const { locks, layout } = this.#root;
+    const { rwLayers } = this.#containers;
     this.#root.session();
-    await using base = await this.#containers.rwLayers.base(snapshot.layer, signal);
+    await settleAll(this.#root);
+    await using base = await rwLayers.base(snapshot.layer, signal);
     await using _locks = await locks.acquireAll('containers', [container.id, snapshot.id], { signal });
     if (!(await readRecord(layout, snapshot.id))) throw removed(snapshot);
-    const current = await this.#idle(container);
+    const current = this.#current(container);
+    await requireIdle(this.#root, rwLayers, current);
     if (current.parent !== snapshot.layer)
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
@@ -182,8 +184,13 @@ export class SnapshotStore {
     const layer = rwLayerOf(current);
     const sealed = sealedOf(this.#root, snapshot, base.lowers.length);
     checkStack(this.#root, layer, sealed.length + base.lowers.length);
-    const kept = keep ? await this.#seal(current, {}) : undefined;
-    const { away, markers } = await putOnTop(this.#root, layer, { sealed, base: base.lowers });
+    if (!force && (await rwLayers.isMounted(layer))) await requireNobody(this.#root, layer);
+    const kept = keep
+      ? await takeSnapshot(this.#root, this.#containers, current, { mode: 'seal' })
+      : undefined;
+    const away = newOverlayId();
+    const replacement = await rwLayers.replacement(layer, away);
+    const markers = await putOnTop(this.#root, layer, { away, sealed, base, replacement, force });
     this.#deletions.later(markers, [layout.overlay(away)]);
     return kept;
   }
@@ -203,53 +210,14 @@ export class SnapshotStore {
     return this.#deletions.drain();
   }
 
-  /** Seals the upper. The caller holds the container's lock, and that of the name. */
-  async #seal(
-    container: Container,
-    { name, labels = {}, durable = false }: SnapshotOptions,
-  ): Promise<Snapshot> {
-    const layer: RwLayer = rwLayerOf(container);
-    const stack = stackToSeal(this.#root, layer);
-    const snapshot: Snapshot = {
-      id: newOverlayId(),
-      name,
-      labels,
-      created: new Date().toISOString(),
-      parent: stack.parent,
-      depth: stack.sealed.length + 1,
-      containerId: container.id,
-      containerName: container.name,
-      imageId: container.imageId,
-      imageName: container.imageName,
-      layer: container.parent,
-    };
-    const documents = readDocuments(this.#root.layout, container.id);
-    await seal(this.#root, layer, { record: { snapshot, documents }, stack, durable });
-    return snapshot;
-  }
-
   /**
-   * Returns the container as it is now, under its lock. No process uses its root file system.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED.
+   * Returns the container as it is now, under its lock.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND.
    */
-  async #idle({ id, name }: Container): Promise<Container> {
+  #current({ id, name }: Container): Container {
     const container = readContainer(this.#root.layout, id);
-    if (!container)
-      throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, { id });
-    const { rwLayers } = this.#containers;
-    const layer = rwLayerOf(container);
-    const refuse = (why: string): LayerstackError =>
-      new LayerstackError('ERR_CONTAINER_MOUNTED', `container ${container.name} ${why}`, {
-        ...{ id, path: rwLayers.mountPath(layer) },
-      });
-    if (await rwLayers.isMounted(layer)) throw refuse('is mounted: unmount it first');
-    if (isActive(container)) throw refuse(`is ${container.state}: stop it first`);
-    if (this.#root.caps.mountMethod !== 'flat' && (await rwLayers.isInUse(layer)))
-      throw refuse(
-        'is still in use, by a process in another mount namespace or one that was there before a forced ' +
-          'unmount: stop that process first',
-      );
-    return container;
+    if (container) return container;
+    throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, { id });
   }
 
   async #requireFree(name: string): Promise<void> {

@@ -63,9 +63,16 @@ export async function* checkEntries(layout: Layout): AsyncGenerator<Problem> {
   }
 }
 
-/** Returns whether the entry is a link or device that the store, or dockerd, makes. */
+/**
+ * Returns whether the entry is a link or device that the store, or dockerd, makes; or is in the place of a
+ * file of names, or was there before a repair. The check of names reports and repairs that.
+ */
 function isOwn(layout: Layout, directory: string, name: string): boolean {
-  return directory === layout.links || directory === layout.names || name === QUOTA_DEVICE;
+  if (directory === layout.links || directory === layout.names || name === QUOTA_DEVICE) return true;
+  const path = `${directory}/${name}`;
+  return [layout.repositories, layout.packedRepositories].some(
+    (file) => path === file || (path.startsWith(`${file}.`) && path.endsWith('.broken')),
+  );
 }
 
 /**

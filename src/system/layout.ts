@@ -58,6 +58,8 @@ export class Layout {
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
+  /** See container/run/directory.ts. */
+  readonly runs = 'layerstack/runs';
   /** Layers that are stored as their tars, and the images of which they are a part. */
   readonly packed = 'layerstack/packed';
   readonly packedLayers = 'layerstack/packed/layers';
@@ -74,6 +76,10 @@ export class Layout {
   readonly settings = 'layerstack/settings.json';
   /** Written by the operator; see transfer/registry/settings.ts. */
   readonly registrySettings = 'layerstack/registries.json';
+  /** See app/scrub-status.ts. */
+  readonly scrub = 'layerstack/scrub.json';
+  /** A scrub holds it by flock. */
+  readonly scrubLock = 'layerstack/scrub.lock';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
   readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';
   /** BuildKit's snapshots, of which some are layers too. */
@@ -124,7 +130,7 @@ export class Layout {
   }
   /** Returns the path of a lower, which is relative to `overlay2`. */
   lower(lower: string): string {
-    return posix.normalize(`${this.overlay2}/${lower}`);
+    return lower.startsWith('/') ? lower : posix.normalize(`${this.overlay2}/${lower}`);
   }
   /** `id` is a cache-id, a mount-id or an init-id. */
   overlay(id: string, entry?: OverlayEntry): string {
@@ -136,6 +142,10 @@ export class Layout {
   }
   container(id: string, file?: string): string {
     return join(this.containers, id, file);
+  }
+  /** `name` is `<container>` or `<container>.rm`. */
+  run(name: string, file?: string): string {
+    return join(this.runs, name, file);
   }
   session(name: string, file?: string): string {
     return join(this.sessions, name, file);

@@ -1,22 +1,22 @@
 /**
  * Locks between the processes that share a store. Each kind of object has one file,
  * `<root>/layerstack/locks/<kind>`. An object's lock is an OFD lock on one byte of this file. The offset of
- * the byte is 52 bits of the XXH3 of the object's key. So locks leave nothing behind, cost one open(2), and
- * end with their process. Two objects on one byte (one chance in 2^52 per pair) only wait for each other.
+ * the byte is 52 bits of the XXH3 of the object's key. So locks leave nothing behind, cost two system calls,
+ * and end with their process. Two objects on one byte (one chance in 2^52 per pair) only wait for each other.
  *
  * To avoid deadlocks, take locks in this order: `pulls`, `layers`, `containers`, `references`. Of `pulls`,
  * take the image's before its layers'. Take several of one kind by {@link Locks.acquireAll}.
  */
-import { closeSync, constants, fstatSync, mkdirSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
 import type xxhash from 'xxhash-addon';
 import { pause, throwIfAborted } from '../core/abort.ts';
-import { isSystemError } from '../core/errors.ts';
+import { remember } from '../core/remember.ts';
 import { require } from './here.ts';
-import { callSync, native } from './native.ts';
+import { giveBack, LockFiles, type LockFile } from './lock-files.ts';
+import { native } from './native.ts';
 import { Turns } from './turns.ts';
-import { openStoreFd, statEntry } from './store-files.ts';
+import { statEntry } from './store-files.ts';
 
 /** The kinds of objects; each is also the name of its lock file. */
 export type LockKind = 'pulls' | 'layers' | 'containers' | 'references' | 'archives';
@@ -47,16 +47,24 @@ const LAST_PAUSE_MS = 50;
 /** The hash is loaded for the first lock, which takes 7 ms. Readers take no locks, so they save this time. */
 let addon: typeof xxhash | undefined;
 
+/** The bytes of the last keys, since most keys are locked several times. */
+const bytes = new Map<string, number>();
+const REMEMBERED = 256;
+
 /** The byte of a key: the 52 high bits of its hash, a whole number that is exact in a double. */
 function byteOf(key: string): number {
+  const known = bytes.get(key);
+  if (known !== undefined) return known;
   addon ??= require('xxhash-addon') as typeof xxhash;
   const hash = addon.XXHash3.hash(Buffer.from(key));
-  return hash.readUInt32BE(0) * 2 ** 20 + (hash.readUInt32BE(4) >>> 12);
+  const byte = hash.readUInt32BE(0) * 2 ** 20 + (hash.readUInt32BE(4) >>> 12);
+  remember(bytes, key, byte, REMEMBERED);
+  return byte;
 }
 
 /** The locks of one store. */
 export class Locks {
-  readonly #directory: string;
+  readonly #files: LockFiles;
   /**
    * The holders of each byte in this process, and the waiters for it. A caller asks the kernel only in its
    * turn.
@@ -65,7 +73,7 @@ export class Locks {
 
   /** @param directory - `<root>/layerstack/locks`; made when it is missing. */
   constructor(directory: string) {
-    this.#directory = directory;
+    this.#files = new LockFiles(directory);
   }
 
   /**
@@ -104,11 +112,8 @@ export class Locks {
    * descriptor holds all of them, so they may be thousands.
    */
   tryEach(kind: LockKind, keys: Iterable<string>): Lock & { readonly keys: ReadonlySet<string> } {
-    const path = join(this.#directory, kind);
     for (;;) {
-      const fd = this.#inDirectory(() =>
-        openStoreFd(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND),
-      );
+      const { path, fd } = this.#files.openOwn(kind);
       const left: (() => void)[] = [];
       const { release, ...lock } = heldLock(() => {
         giveBack(fd);
@@ -147,11 +152,20 @@ export class Locks {
     return locked ? leave : undefined;
   }
 
-  #turnsOf(kind: LockKind, byte: number): { readonly turns: Turns; readonly leave: () => void } {
+  /**
+   * Returns the queue of a byte, and what ends a turn in it. `file` is the file in which the caller has
+   * locked the byte, if it did.
+   */
+  #turnsOf(
+    kind: LockKind,
+    byte: number,
+  ): { readonly turns: Turns; readonly leave: (file?: LockFile) => void } {
     const name = `${kind} ${byte}`;
     let turns = this.#turns.get(name);
     if (!turns) this.#turns.set(name, (turns = new Turns()));
-    const leave = (): void => {
+    const leave = (file?: LockFile): void => {
+      if (turns.isSingle) this.#files.unlock(kind, byte, file);
+      if (file !== undefined) this.#files.leave(kind, file);
       turns.leave();
       if (turns.idle) this.#turns.delete(name);
     };
@@ -163,75 +177,26 @@ export class Locks {
     const { turns, leave } = this.#turnsOf(kind, byte);
     await turns.enter(shared, signal);
     try {
-      const fd = await this.#lockByte(join(this.#directory, kind), byte, shared, signal);
-      return heldLock(() => {
-        giveBack(fd);
-        leave();
-      });
+      const file = await this.#lockByte(kind, byte, shared, signal);
+      return heldLock(() => leave(file));
     } catch (error) {
       leave();
       throw error;
     }
   }
 
-  /**
-   * Waits for the byte, and returns an fd that holds it. Opening and locking block for microseconds, which is
-   * less than a trip to another thread.
-   */
-  async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
-    for (;;) {
-      const fd = this.#inDirectory(() => callSync(() => native.openRangeLock(path, byte, !shared)));
-      if (fd !== null) return fd;
-      const waited = await this.#waitForByte(path, byte, shared, signal);
-      if (waited !== undefined) return waited;
+  /** Waits for the byte. Returns the file in which it is locked. */
+  async #lockByte(kind: LockKind, byte: number, shared: boolean, signal?: AbortSignal): Promise<LockFile> {
+    for (let ms = FIRST_PAUSE_MS; ; ms = Math.min(ms * 2, LAST_PAUSE_MS)) {
+      const file = this.#files.tryLock(kind, byte, !shared);
+      if (file !== undefined) return file;
+      await pause(ms, signal);
     }
   }
 
-  /**
-   * Returns an fd that holds the byte, or undefined where the file was replaced, so that others lock a new
-   * one.
-   */
-  async #waitForByte(
-    path: string,
-    byte: number,
-    shared: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<number | undefined> {
-    const fd = this.#inDirectory(() =>
-      openStoreFd(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND),
-    );
-    let held = false;
-    try {
-      let ms = FIRST_PAUSE_MS;
-      while (!native.tryRangeLock(fd, byte, !shared)) {
-        await pause(ms, signal);
-        ms = Math.min(ms * 2, LAST_PAUSE_MS);
-      }
-      held = isSameFile(fd, path);
-    } finally {
-      if (!held) closeSync(fd);
-    }
-    return held ? fd : undefined;
-  }
-
-  /** `layerstack/` may be deleted at any time. */
-  #inDirectory<T>(open: () => T): T {
-    try {
-      return open();
-    } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error;
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      return open();
-    }
-  }
-}
-
-/** close(2) releases a lock even where it fails, and the work under the lock is done by then. */
-function giveBack(fd: number): void {
-  try {
-    closeSync(fd);
-  } catch (error) {
-    if (!isSystemError(error, 'EIO', 'EINTR', 'ENOSPC', 'EDQUOT')) throw error;
+  /** Closes the files, those of held locks when these are released. Later locks open files again. */
+  close(): void {
+    this.#files.close();
   }
 }
 

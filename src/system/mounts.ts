@@ -2,7 +2,7 @@
  * Mounts and unmounts overlays. Errors have the caller's stack. native/sys/overlay_mount makes the system
  * calls, and caps.ts chooses the method.
  */
-import { call, native, type OverlayMount } from './native.ts';
+import { call, native, type MountUses, type OverlayMount } from './native.ts';
 
 /**
  * Mounts an overlay at an existing directory. The mount outlives this process.
@@ -27,4 +27,12 @@ export async function unmount(target: string, options: { readonly detach?: boole
 /** Returns whether `path` is a mount point, and whether its mount is an overlay. A missing path is `none`. */
 export async function mountState(path: string): Promise<'none' | 'overlay' | 'other'> {
   return call(native.mountState(path));
+}
+
+/** @see Native.mountUses */
+export async function mountUses(
+  target: string,
+  { everyone }: { readonly everyone: boolean },
+): Promise<MountUses> {
+  return call(native.mountUses(target, everyone));
 }

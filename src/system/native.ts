@@ -59,6 +59,24 @@ export type BatchStep =
   | { readonly op: 'mount'; readonly mount: OverlayMount }
   /** As {@link Native.unmount}. Accepts a path where nothing is mounted. */
   | { readonly op: 'unmount'; readonly target: string; readonly detach: boolean }
+  /** As an unmount with `detach`, but the file system ends on another thread: an overlay's end syncs. */
+  | { readonly op: 'unmountBehind'; readonly target: string }
+  /**
+   * Makes the mount at `target` read-only or writable, but not other mounts of its file system. Fails with
+   * EBUSY where files are open for writing through it.
+   */
+  | { readonly op: 'mountReadOnly'; readonly target: string; readonly readOnly: boolean }
+  /**
+   * Makes the file system at `target` read-only, in all its mounts. Fails with EBUSY where files of it are
+   * open for writing, or are open without a name.
+   */
+  | { readonly op: 'fileSystemReadOnly'; readonly target: string }
+  /**
+   * Makes the directory `to` a copy of the upper `from`, which may change meanwhile; both are relative to
+   * `root`, which is absolute. Fails with ERR_CONTAINER_BUSY where entries are made, moved or removed during
+   * each of several attempts.
+   */
+  | { readonly op: 'copyUpper'; readonly root: string; readonly from: string; readonly to: string }
   /** As {@link Native.populateInit}; `root` is absolute. */
   | {
       readonly op: 'populateInit';
@@ -94,12 +112,43 @@ export interface OverlayMount {
   readonly target: string;
   /** Topmost first, e.g. `l/ABC…`. */
   readonly lowers: readonly string[];
+  /** A file that has the short names of the lowers, relative to `root`. `lowers` is empty then. */
+  readonly lowerFile?: string;
   readonly upper?: string;
   readonly work?: string;
   readonly readOnly?: boolean;
   readonly method: MountMethod;
   /** Extra options, e.g. `index=off`. */
   readonly options: readonly string[];
+}
+
+/** What else uses the file system of a mount. Each list has an upper bound. */
+export interface MountUses {
+  /** Other mounts of it. */
+  readonly others: readonly {
+    /** A process in the namespace of the mount. */
+    readonly pid: number;
+    readonly command: string;
+    /** As that namespace has it. */
+    readonly path: string;
+    /** In the mount namespace of this process. */
+    readonly own: boolean;
+    /** The kernel made it by propagation, and removes it with the original. */
+    readonly copy: boolean;
+  }[];
+  /** Mounts below it. */
+  readonly below: readonly string[];
+  readonly users: readonly MountUser[];
+}
+
+/** A process that uses a mount. */
+export interface MountUser {
+  readonly pid: number;
+  readonly command: string;
+  /** By its root or working directory, or by open files. The strongest use. */
+  readonly how: 'root' | 'directory' | 'reads' | 'writes';
+  /** In the mount namespace of this process. */
+  readonly own: boolean;
 }
 
 /**
@@ -346,6 +395,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** The time of the root directory, in seconds since 1970. Default: the directory's own. */
+  readonly rootMtime?: number | undefined;
   /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
   readonly narrowTimes: boolean;
 }
@@ -407,6 +458,8 @@ export interface LayerComparisonOptions {
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
   readonly setMetadata: boolean;
+  /** The most bytes of the tar that are read in a second; 0 for no bound. */
+  readonly rate: number;
 }
 
 export interface LayerDifference {
@@ -526,10 +579,17 @@ export interface Native {
    */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
   /**
-   * Opens or makes a lock file, and takes the lock as {@link tryRangeLock} does. Returns an fd, or null where
-   * another process holds the lock.
+   * Does {@link tryRangeLock}, and then checks that `path` still names the file. Returns null where it does
+   * not; then the lock is not held.
    */
-  openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
+  tryNamedRangeLock(fd: number, path: string, offset: number, exclusive: boolean): boolean | null;
+  /** Gives the lock of one byte back. */
+  releaseRangeLock(fd: number, offset: number): void;
+  /**
+   * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not
+   * inherit them unless they are passed.
+   */
+  makePipe(): readonly [read: number, write: number];
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
   listXattrs(path: string): Promise<string[]>;
@@ -568,6 +628,11 @@ export interface Native {
   unmount(target: string, detach: boolean): Promise<boolean>;
   /** Returns whether `path` is a mount point, and whether its mount is an overlay. */
   mountState(path: string): Promise<'none' | 'overlay' | 'other'>;
+  /**
+   * Finds what else uses the mount at `target`, by reading /proc. `everyone`: looks at all processes, which
+   * takes some 10 µs for each open file; otherwise only at those in other namespaces that have the mount.
+   */
+  mountUses(target: string, everyone: boolean): Promise<MountUses>;
   /** Probes everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
@@ -612,9 +677,9 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
-   * sealed uppers between them, topmost first. It walks the uppers only,
-   * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`; a lower may be absolute
+   * (`/proc/self/fd/N/.`). `sealed` are the sealed uppers between them, topmost first. It walks the uppers
+   * only, and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(
     root: string,

@@ -4,7 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { throwIfAborted } from '../core/abort.ts';
 
-const MAX_ERRORS = 64 << 10;
+const MAX_OUTPUT = 64 << 10;
 
 /**
  * Returns the path of a program, or undefined. Also searches the directories of the system. Ignores relative
@@ -31,33 +31,40 @@ export interface ProgramOptions {
   /** The first is fd 3 of the program. */
   readonly fds: readonly number[];
   readonly input?: string;
+  /** Keeps what it writes to stdout. Default false. */
+  readonly output?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface ProgramEnd {
   /** Null where a signal ended it. */
   readonly status: number | null;
+  /** The first 64 KiB that it writes to stdout, where they are wanted. */
+  readonly output: string;
   /** The first 64 KiB that it writes to stderr. */
   readonly errors: string;
 }
 
 /**
- * Runs a program to its end, without its output. When `signal` fires, it kills the program.
+ * Runs a program to its end. When `signal` fires, it kills the program.
  * @throws {@link LayerstackError} ERR_ABORTED; system errors where the program does not start.
  */
 export async function runProgram(
   path: string,
   args: readonly string[],
-  { env, fds, input = '', signal }: ProgramOptions,
+  { env, fds, input = '', output: wanted = false, signal }: ProgramOptions,
 ): Promise<ProgramEnd> {
   throwIfAborted(signal);
   const end = await new Promise<ProgramEnd>((resolve, reject) => {
-    const child = spawn(path, args, { env, stdio: ['pipe', 'ignore', 'pipe', ...fds] });
-    let errors = '';
+    const child = spawn(path, args, { env, stdio: ['pipe', wanted ? 'pipe' : 'ignore', 'pipe', ...fds] });
+    let [output, errors] = ['', ''];
     const kill = (): boolean => child.kill('SIGKILL');
     signal?.addEventListener('abort', kill, { once: true });
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString('utf8')).slice(0, MAX_OUTPUT);
+    });
     child.stderr?.on('data', (chunk: Buffer) => {
-      errors = (errors + chunk.toString('utf8')).slice(0, MAX_ERRORS);
+      errors = (errors + chunk.toString('utf8')).slice(0, MAX_OUTPUT);
     });
     // The program may end without reading its input, which is not an error.
     child.stdin?.on('error', () => undefined);
@@ -65,7 +72,7 @@ export async function runProgram(
     child.on('error', reject);
     child.on('close', (status) => {
       signal?.removeEventListener('abort', kill);
-      resolve({ status, errors });
+      resolve({ status, output, errors });
     });
   });
   throwIfAborted(signal);

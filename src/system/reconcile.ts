@@ -43,7 +43,7 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
   const changes = new Changes(layout, log);
   await completeChange(layout, changes, log, locks);
   for (const name of await listEntries(layout, layout.sessions)) {
-    const lock = await lockDead(layout, name);
+    const lock = await lockDead(layout, layout.session(name));
     if (lock === undefined) continue;
     try {
       await reconcileSession({ layout, log, locks }, changes, name);
@@ -67,7 +67,7 @@ export async function forEachDeadMarker(
   for (const name of await listEntries(layout, layout.sessions)) {
     const marked = await sessionFiles(layout, name);
     if (!marked.some((marker) => marker.startsWith(`${kind}.`))) continue;
-    const lock = await lockDead(layout, name);
+    const lock = await lockDead(layout, layout.session(name));
     if (lock === undefined) continue;
     try {
       for (const marker of marked) {
@@ -157,8 +157,12 @@ function logIncompletable(log: Logger, error: unknown): void {
   log.warn(`an interrupted change of images cannot be completed yet: ${error.message}`);
 }
 
-async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
-  const directory = layout.at(layout.session(name));
+/**
+ * Takes the lock of a directory that a dead process left, by its path in the root. Returns undefined where a
+ * process holds the lock, or where the directory is missing or was empty.
+ */
+export async function lockDead(layout: Layout, path: string): Promise<FileHandle | undefined> {
+  const directory = layout.at(path);
   for (;;) {
     try {
       return await lockSession(directory);
@@ -169,7 +173,7 @@ async function lockDead(layout: Layout, name: string): Promise<FileHandle | unde
     // A session without a lock has just begun, or its writer died before it took the lock. A living writer
     // then takes another name.
     if (await dropEmpty(directory)) return undefined;
-    const files = await listEntries(layout, layout.session(name));
+    const files = await listEntries(layout, path);
     // A writer marks nothing before it has its lock, so a power cut has removed the lock.
     if (files.length > 0 && !files.includes('lock'))
       await (await openStoreFile(`${directory}/lock`, NEW_LOCK)).close();
@@ -325,6 +329,8 @@ async function remove(
   } else if (used.has(object)) {
     await restoreLink(layout, object);
   } else {
+    // A rollback of a mounted container leaves a mount there.
+    await call(native.unmount(layout.at(layout.overlay(object, 'merged')), true));
     await removeOverlay(layout, object);
   }
 }

@@ -131,6 +131,7 @@ export class Root {
 
   async #close(): Promise<void> {
     await this.#session?.close();
+    this.locks.close();
     await this.aftermath.run('the lock of the root ends with this process', async () =>
       this.#writerLock?.release(),
     );
@@ -178,7 +179,8 @@ async function openForWriting(path: string, log: Logger, options: RootOptions): 
     await call(native.batch(layout.root, layout.skeleton()));
     writerLock ??= await lockForWriting(layout, true);
     await sweepProbes(layout, log);
-    await reconcile(layout, log, new Locks(layout.at(layout.locks)));
+    const locks = new Locks(layout.at(layout.locks));
+    await reconcile(layout, log, locks).finally(() => locks.close());
     await sweepPartials(layout, log);
     return { layout, caps, writerLock };
   } catch (error) {

@@ -276,10 +276,10 @@ function closed(): LayerstackError {
 const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /**
- * Takes the lock of a new session. Returns undefined where a reconciler removed the directory before that,
- * because it looked like a dead session.
+ * Makes a directory with a `lock`, and takes the lock, as a new session does. Returns undefined where a
+ * reconciler removed the directory before that, because it looked like that of a dead process.
  */
-async function claim(directory: string): Promise<FileHandle | undefined> {
+export async function claim(directory: string): Promise<FileHandle | undefined> {
   await mkdir(directory, { mode: 0o700 });
   try {
     await (await openStoreFile(`${directory}/lock`, NEW_LOCK)).close();

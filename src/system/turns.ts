@@ -19,6 +19,11 @@ export class Turns {
     return this.#holders === 0 && this.#waiting.length === 0;
   }
 
+  /** True when one caller has a turn, and no other one has it, too. */
+  get isSingle(): boolean {
+    return this.#holders === 1;
+  }
+
   /**
    * Resolves when it is the caller's turn. The caller must then {@link leave}.
    * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first; then the caller must not leave.

@@ -214,6 +214,14 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     await everyStep(packed, ['settle', 'other:1'], 3);
   });
 
+  test('pack: the images in one form or the other, and their container on them', async () => {
+    await everyStep(full, ['pack', IMAGE, 'other:1', 'third:1'], 3);
+  });
+
+  test('pack of one image: the layers that others have stay', async () => {
+    await everyStep(full, ['pack', 'other:1'], 6);
+  });
+
   test('rmi of a packed image: the image with all its names, or nothing of it', async () => {
     await everyStep(packed, ['rmi', IMAGE], 3);
   });

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Dockerd } from '../support/dockerd.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
+import { run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 
@@ -44,9 +45,55 @@ describe.runIf(havePeers('dockerd', 'docker'))('fsck of a store of dockerd', () 
   test('finds nothing, neither beside the running daemon nor after it', async () => {
     const running = await new LayerstackCli(root, '--read-only').try(['fsck', '--deep']);
     expect([running.status, running.stdout, running.stderr]).toEqual([0, '', '']);
+    const orphans = await new LayerstackCli(root).try(['prune', '--orphans', '-n']);
+    expect([orphans.status, orphans.stdout]).toEqual([0, 'Total that would be reclaimed: 0B\n']);
+    const refused = await new LayerstackCli(root).try(['prune', '--orphans', '--force']);
+    expect([refused.status, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining('ERR_STORE_LOCKED') as string,
+    ]);
     await docker.stop();
     const stopped = await new LayerstackCli(root).try(['fsck', '--deep', '--repair']);
     expect([stopped.status, stopped.stdout, stopped.stderr]).toEqual([0, '', '']);
+  });
+
+  test('its orphans are named, and removed only where they hold nothing of anybody', async () => {
+    const cli = new LayerstackCli(root);
+    expect(await cli.run('prune', '--orphans', '-n')).toBe('Total that would be reclaimed: 0B');
+    // A container that lost its entry, and a layer that lost its own, with all that names them.
+    const copy = join(scratch, 'copy');
+    await run('cp', ['-a', root, copy]);
+    const mounts = join(copy, 'image/overlay2/layerdb/mounts');
+    const [key = ''] = readdirSync(mounts);
+    const [mountId, initId] = ['mount-id', 'init-id'].map((file) =>
+      readFileSync(join(mounts, key, file), 'utf8'),
+    );
+    const parent = readFileSync(join(mounts, key, 'parent'), 'utf8').replace('sha256:', '');
+    const layer = join(copy, 'image/overlay2/layerdb/sha256', parent);
+    const cacheId = readFileSync(join(layer, 'cache-id'), 'utf8');
+    rmSync(layer, { recursive: true });
+    rmSync(join(mounts, key), { recursive: true });
+    rmSync(join(copy, 'containers', key), { recursive: true });
+    const other = new LayerstackCli(copy);
+    const states = async (...options: string[]): Promise<Record<string, string>> => {
+      const lines = await other.run('prune', '--orphans', '--format', 'json', ...options);
+      const orphans = lines
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, string>);
+      return Object.fromEntries(
+        orphans.map(({ id, kind, state, removed }) => [id, `${kind} ${removed ? 'removed' : state}`]),
+      );
+    };
+    const [rw = '', init = ''] = [mountId, initId];
+    // The image lacks the layer, so nothing that may be it is removed.
+    const stays = { [rw]: 'writable forced', [init]: 'init needed', [cacheId]: 'layer needed' };
+    expect(await states()).toEqual(stays);
+    await other.run('rmi', '-f', 'app:1');
+    expect(await states()).toEqual(stays);
+    const gone = { [rw]: 'writable removed', [init]: 'init removed', [cacheId]: 'layer removed' };
+    expect(await states('--force')).toEqual(gone);
+    expect((await other.try(['fsck', '--deep'])).stdout).toBe('');
   });
 
   test('damage is reported with exit 1, and dockerd can use the repaired store', async () => {

@@ -42,6 +42,30 @@ describe.runIf(havePeers('systemd-analyze', 'setpriv'))('the unit files', () => 
     expect((await verify(SERVICE.replace('Type=notify', 'Tpye=notify'))).said).toContain('Tpye');
   });
 
+  test('satisfy it for the scrub and its timer, which runs options that exist', async () => {
+    const directory = scratch();
+    const names = ['layerstack-scrub.service', 'layerstack-scrub.timer'];
+    const texts = names.map((name) => readFileSync(join(UNITS, name), 'utf8'));
+    const check = async (text: string): Promise<{ status: number | null; said: string }> => {
+      writeFileSync(
+        join(directory, names[0] ?? ''),
+        text.replace('ExecStart=layerstack', `ExecStart=${process.execPath}`),
+      );
+      writeFileSync(join(directory, names[1] ?? ''), texts[1] ?? '');
+      const units = names.map((name) => join(directory, name));
+      const { status, stdout, stderr } = await run('systemd-analyze', ['verify', '--man=no', ...units]);
+      return { status, said: stdout + stderr };
+    };
+    const [service = ''] = texts;
+    expect(await check(service)).toEqual({ status: 0, said: '' });
+    expect((await check(service.replace('IOSchedulingClass=idle', 'IOSchedulingClass=lazy'))).said).toContain(
+      'lazy',
+    );
+    const help = await new LayerstackCli(directory).run('scrub', '--help');
+    for (const [option = ''] of (/^ExecStart=(.*)$/m.exec(service)?.[1] ?? '').matchAll(/--[a-z-]+/g))
+      expect(help).toContain(option);
+  });
+
   test('leave the service in the mount namespace of the host', () => {
     const settings = [...SERVICE.matchAll(/^(\w+)=/gm)].map((match) => match[1] ?? '');
     const own =

@@ -256,6 +256,44 @@ describe('damage that can be repaired', () => {
     await store.images.save(['base:1']).resume().toArray();
   });
 
+  it.each([
+    ['the middle', middle],
+    ['the top', top],
+  ])('%s layer has lost its entry: its directory proves what it is', async (_, chainId) => {
+    const old = overlayPath(chainId);
+    remove(layerPath(chainId));
+    const found = brief(await check());
+    expect(found).toContain(`error layer-incomplete ${layerPath(chainId)}`);
+    const repaired = await check({ repair: true });
+    expect(repaired.filter(isWrong)).toEqual([]);
+    expect(brief(await check({ deep: true }))).toEqual([`note overlay-orphan ${old}`]);
+    await expectUsable();
+  });
+
+  it('a directory with one other byte does not prove a lost layer, and an archive gives it back', async () => {
+    write(join(overlayPath(middle, 'diff'), 'run'), 'RUN');
+    remove(layerPath(middle));
+    const [finding] = (await check({ repair: true })).filter(({ code }) => code === 'layer-incomplete');
+    expect(finding).toMatchObject({ repaired: false });
+    expect(finding?.advice).toContain('--from');
+    const file = join(scratch, 'app.tar');
+    writeFileSync(file, tar(dockerArchive([app])));
+    expect((await check({ repair: true, from: [file] })).filter(isWrong)).toEqual([]);
+    await expectUsable();
+  });
+
+  it('all short names are missing, with their directory', async () => {
+    remove('overlay2/l');
+    expect((await store.images.list()).length).toBe(2);
+    await store.images.save(['app:1']).resume().toArray();
+    expect((await check()).some(({ code }) => code === 'overlay-link')).toBe(true);
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect((await check({ repair: true })).filter(isWrong)).toEqual([]);
+    expect(await check({ deep: true })).toEqual([]);
+    await expectUsable();
+  });
+
   it('both sides of a short name are missing: the layers above it are rewritten', async () => {
     remove(linkPath(bottom));
     remove(overlayPath(bottom, 'link'));
@@ -330,9 +368,12 @@ describe('damage that cannot be repaired is reported, and left unchanged', () =>
       const path = overlayPath(middle, 'diff');
       return { found: `error layer-incomplete ${path}`, damage: () => remove(overlayPath(middle)) };
     },
-    'a layer is gone': () => ({
+    'a layer is gone, with its content': () => ({
       found: `error image-incomplete image/overlay2/imagedb/content/sha256/${hexOf(app.id)}`,
-      damage: () => remove(layerPath(middle)),
+      damage: () => {
+        remove(overlayPath(middle));
+        remove(layerPath(middle));
+      },
     }),
     'a config was changed': () => {
       const path = `image/overlay2/imagedb/content/sha256/${hexOf(base.id)}`;

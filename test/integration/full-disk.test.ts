@@ -3,12 +3,15 @@
  * lost or left.
  */
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
+import { ociArchive } from '../support/archives.ts';
 import { rejection } from '../support/errors.ts';
+import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { run } from '../support/process.ts';
@@ -73,6 +76,27 @@ describe('a full disk', () => {
     ]);
     await failsWithoutTrace(() => store.images.import(chunks(bytes), { reference: 'never:1' }));
     await failsWithoutTrace(() => store.images.import(directory, { reference: 'never:1' }));
+  });
+
+  test('during a load or an import that packs leaves nothing', async () => {
+    const large = archiveOfMembers(['a', 'b'].map((name) => [{ name, content: randomBytes(24 * MIB) }]));
+    await failsWithoutTrace(() => store.images.load(chunks(large), { form: 'packed' }));
+    const bytes = tar([{ name: 'one', content: randomBytes(48 * MIB) }]);
+    const options = { reference: 'never:1', form: 'packed' } as const;
+    await failsWithoutTrace(() => store.images.import(chunks(bytes), options));
+    expect(readdirSync(join(root, 'layerstack/packed'), { recursive: true })).not.toContainEqual(
+      expect.stringContaining('layer.tar'),
+    );
+  });
+
+  test('while an archive is mounted in place leaves nothing', async () => {
+    // Its layer is small, and inflates to more than the disk has.
+    const layer = layerOf({ large: '\0'.repeat(64 * MIB) });
+    const path = join(volume.path, 'app.tar');
+    writeFileSync(path, tar(ociArchive([imageOf([layer], { tags: ['large:1'] })])));
+    expect(await rejection(store.archives.mount(path))).toMatchObject({ code: 'ERR_NO_SPACE' });
+    expect(mountsBelow(volume.path)).toEqual([volume.path]);
+    expect(await store.archives.list()).toEqual([]);
   });
 
   test('fails commands only with ERR_NO_SPACE', async () => {

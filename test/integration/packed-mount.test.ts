@@ -19,7 +19,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dockerArchive, ociArchive, writeFolder } from '../support/archives.ts';
+import { dockerArchive, ociArchive, v1Archive, writeFolder } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { mustRun } from '../support/process.ts';
@@ -133,6 +133,16 @@ describe('mount and unmount', () => {
     expect([status, stderr]).toEqual([0, 'The archive was not verified\n']);
     expect(await failure('mount', archive)).toContain('without being verified');
     await cli.run('unmount', archive);
+    expectNothing();
+  });
+
+  it('share a mount of an archive that has no digests, and say that it was not verified', async () => {
+    const old = writeArchive(join(scratch, 'old.tar'), v1Archive(IMAGE));
+    const { status, stdout, stderr } = await cli.try(['mount', old]);
+    expect([status, stderr]).toEqual([0, expect.stringContaining('could not be verified') as string]);
+    expect(await cli.run('mount', old)).toBe(stdout.trim());
+    await cli.run('unmount', old);
+    await cli.run('unmount', old);
     expectNothing();
   });
 
@@ -347,4 +357,16 @@ it('doctor says how archives are mounted', async () => {
     .split('\n')
     .map((line) => JSON.parse(line) as { name: string; state: string; detail: string });
   expect(findings.find(({ name }) => name === 'erofs')).toMatchObject({ state: 'ok' });
+});
+
+it.each([
+  ['file', 'ok', /^file: /],
+  ['loop', 'ok', /^loop: /],
+  ['none', 'warn', /^none: /],
+])('doctor shows the method %s', async (method, state, detail) => {
+  const { stdout } = await cli.try(['doctor', '--format', 'json'], {
+    env: { LAYERSTACK_CAPS: `erofs=${method}` },
+  });
+  const row = stdout.split('\n').find((line) => line.includes('"erofs"')) ?? '{}';
+  expect(JSON.parse(row)).toMatchObject({ state, detail: expect.stringMatching(detail) as string });
 });

@@ -12,13 +12,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StoreFinding } from '../../src/core/store-finding.ts';
 import type { FsckOptions } from '../../src/app/fsck.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { imageOf, layerOf } from '../support/images.ts';
+import { imageOf, layerFrom, layerOf } from '../support/images.ts';
+import { tar } from '../support/tar.ts';
 import { compareTrees, type Tree } from '../support/tree.ts';
 import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
@@ -96,6 +98,20 @@ describe('load with form packed', () => {
     expect(readdirSync(packed('layers'))).toEqual([]);
     expect(await store.images.list({ all: true })).toEqual([]);
   });
+});
+
+it.each([
+  ['that is not a tar', Buffer.alloc(2000, 'x'), /ERR_LAYER_INVALID/],
+  ['that is cut off', RICH.layers[0]?.tar.subarray(0, 2000) ?? Buffer.alloc(0), /ERR_LAYER_TRUNCATED/],
+  ['that is compressed, and not a tar', gzipSync('no tar'), /ERR_LAYER_(?:TRUNCATED|INVALID)/],
+  ['whose member climbs', tar([{ name: '../../escaped', content: 'x' }]), /ERR_LAYER_ESCAPE/],
+])('refuses to pack a layer %s, and leaves nothing', async (_, bytes, code) => {
+  const bad = writeArchive(join(scratch, 'bad.tar'), dockerArchive([imageOf([layerFrom(bytes)])]));
+  await expect(store.images.load(bad, { form: 'packed' })).rejects.toMatchObject({
+    code: expect.stringMatching(code) as string,
+  });
+  expect(readdirSync(packed('layers'))).toEqual([]);
+  expect(await store.images.list({ all: true })).toEqual([]);
 });
 
 /** The DiffIDs of the layers in a directory of packed layers. */
@@ -325,6 +341,16 @@ describe('the form', () => {
     writeFileSync(join(root, 'layerstack/settings.json'), '{"form":"packed"}');
     await store.images.load(archive);
     expect(await store.images.list()).toMatchObject([{ Form: 'packed' }]);
+    await store.images.load(archive);
+    expect((await store.images.list())[0]?.Form).toBe('packed');
+    writeFileSync(join(root, 'layerstack/settings.json'), '{"form":"auto"}');
+    const path = writeArchive(join(scratch, 'import.tar'), [{ name: 'imported', content: 'x' }]);
+    await store.images.import(path, { reference: 'imported:1' });
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect((await store.images.list()).find(({ RepoTags }) => RepoTags.includes('imported:1'))?.Form).toBe(
+      undefined,
+    );
     writeFileSync(join(root, 'layerstack/settings.json'), '{"form":"tar"}');
     await expect(store.images.load(archive)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   });

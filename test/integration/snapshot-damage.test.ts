@@ -9,6 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Container } from '../../src/container/record.ts';
 import type { Snapshot } from '../../src/snapshot/snapshot.ts';
+import type { SnapshotOptions } from '../../src/snapshot/store.ts';
 import { Locks } from '../../src/system/lock.ts';
 import { native, type BatchStep } from '../../src/system/native.ts';
 import { rejection } from '../support/errors.ts';
@@ -38,7 +39,8 @@ async function read(container: Container, name: string): Promise<string | undefi
   return existsSync(join(mount.path, name)) ? readFileSync(join(mount.path, name), 'utf8') : undefined;
 }
 
-const take = (container = source): Promise<Snapshot> => fixture.store.snapshots.create(container);
+const take = (container = source, options: SnapshotOptions = {}): Promise<Snapshot> =>
+  fixture.store.snapshots.create(container, options);
 const lowerFile = ({ mountId }: Pick<Container, 'mountId'>): string =>
   fixture.at(`overlay2/${mountId}/lower`);
 
@@ -246,7 +248,7 @@ describe('a hostile record', () => {
   });
 });
 
-describe('a container in use is refused', () => {
+describe('a container in use is not sealed', () => {
   it('when a process still works in it after a forced unmount', async () => {
     const mount = await fixture.store.containers.mount(source);
     const process = spawn('sleep', ['60'], { cwd: mount.path });
@@ -254,11 +256,12 @@ describe('a container in use is refused', () => {
     try {
       await once(process, 'spawn');
       await fixture.store.containers.unmount(source, { force: true });
-      const error = await rejection(take());
+      const error = await rejection(take(source, { mode: 'seal' }));
       expect([error.code, error.message]).toEqual([
         'ERR_CONTAINER_MOUNTED',
         expect.stringContaining('is still in use'),
       ]);
+      expect(await take()).toMatchObject({ method: 'copied', consistency: 'crash' });
     } finally {
       process.kill();
       await ended;
@@ -273,8 +276,9 @@ describe('a container in use is refused', () => {
     const document = JSON.parse(readFileSync(path, 'utf8')) as { State: object };
     writeFileSync(path, JSON.stringify({ ...document, State: { ...document.State, Running: true } }));
     const { snapshots } = fixture.store;
-    for (const work of [() => take(), () => snapshots.rollback(source, snapshot)])
+    for (const work of [() => take(source, { mode: 'seal' }), () => snapshots.rollback(source, snapshot)])
       expect((await rejection(work())).code).toBe('ERR_CONTAINER_MOUNTED');
+    expect(await take()).toMatchObject({ method: 'copied', consistency: 'crash' });
   });
 });
 

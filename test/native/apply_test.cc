@@ -530,6 +530,19 @@ TEST(pax_keys_that_collide_in_a_hash_table_take_no_longer) {
 
 }  // namespace
 
+TEST(ChecksumsAreOfSignedOrOfUnsignedBytes) {
+  std::string block =
+      Header("caf\xc3\xa9", '0', "", 0);  // two bytes that are negative where they have a sign
+  CHECK(ParseTarHeader(block.data()).has_value());
+  const unsigned sum = static_cast<unsigned>(std::stoul(block.substr(148, 6), nullptr, 8));
+  for (const unsigned wrong : {sum - 1, sum - 256, sum - 513}) {
+    std::snprintf(&block[148], 8, "%06o", wrong);
+    CHECK(!ParseTarHeader(block.data()).has_value());
+  }
+  std::snprintf(&block[148], 8, "%06o", sum - 512);
+  CHECK(ParseTarHeader(block.data()).has_value());
+}
+
 int main() {
   IsolateThread();
   return check::RunAll();

@@ -80,6 +80,10 @@ export interface Context {
   readonly stdoutIsTerminal: boolean;
   /** Prints data, one line each: see {@link Output.print}. */
   print(...lines: string[]): void;
+  /** Sets the exit status for the case that the command does not fail. Default 0. */
+  exitWith(status: number): void;
+  /** The streams for the output of another program, which is passed on byte for byte. */
+  readonly programOutputs: Readonly<Record<'stdout' | 'stderr', NodeJS.WritableStream>>;
   /** For progress and remarks. */
   readonly stderr: Output;
   /** Returns all verbs. */
@@ -101,7 +105,17 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly examples: readonly Example[];
   /** What the exit status 1 may mean besides a failure. */
   readonly failure?: string;
+  /** Exit statuses in place of 1 and 2, and what each of them means. */
+  readonly statuses?: ExitStatuses;
   run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;
+}
+
+/** The exit statuses of a command that passes on the status of another program. */
+export interface ExitStatuses {
+  /** The statuses, as the manual page shows them, with their meanings. */
+  readonly meanings: readonly (readonly [status: string, meaning: string])[];
+  /** Returns the status for an error, which may be a wrong command line. */
+  of(error: unknown): number;
 }
 
 /** A verb, with its names, its summary and its command. */

@@ -52,9 +52,9 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   ls: 'use `layerstack images` or `layerstack containers`',
   info: '`layerstack doctor` shows what this machine can do',
   ...Object.fromEntries(
-    ['run', 'start', 'exec'].map((verb) => [
+    ['start', 'exec'].map((verb) => [
       verb,
-      'layerstack runs no processes: use `layerstack bundle CONTAINER DIR`, then `runc run --bundle DIR NAME`',
+      '`layerstack run IMAGE` runs a command in a new container; for an existing one use `layerstack bundle`, then a runtime',
     ]),
   ),
 };

@@ -21,7 +21,7 @@ import {
 } from './command.ts';
 import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
 import { aftermathLine, describeError } from './errors.ts';
-import { processOutputs } from './terminal.ts';
+import { processOutputs, programOutputs } from './terminal.ts';
 
 interface Invocation {
   readonly verb: string;
@@ -33,6 +33,10 @@ const abort = new AbortController();
 /** Failures after the change itself was made. */
 const aftermath: string[] = [];
 let received: NodeJS.Signals | undefined;
+/** The exit status of the command if it does not fail. */
+let exitStatus = 0;
+/** The command that runs. */
+let running: Command | undefined;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
@@ -66,6 +70,7 @@ async function main(args: string[]): Promise<number> {
     const helped = before.operands[0] === 'help';
     if (helped && before.operands.length === 1) return await overview(true);
     const { verb, command, args: rest } = await find(before.operands.slice(helped ? 1 : 0));
+    running = command;
     const { values, operands } = parseVerb(verb, command, rest);
     if (helped || values.help === true || before.values.help === true) {
       const { commandHelp } = await import('./help.ts');
@@ -75,9 +80,9 @@ async function main(args: string[]): Promise<number> {
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...globalOnly(values, command) }), values, operands);
     if (command.untilSignal === true) process.exit(0);
-    // The work was complete before the signal came, so the status is 0.
+    // The work was complete before the signal came, so the command has not failed.
     printAftermath('done, but ');
-    return 0;
+    return exitStatus;
   } catch (error) {
     return await report(error);
   }
@@ -151,10 +156,16 @@ function context(values: {
     get stdoutIsTerminal() {
       return processOutputs.stdout.isTerminal;
     },
+    get programOutputs() {
+      return programOutputs();
+    },
     get stderr() {
       return processOutputs.stderr;
     },
     print,
+    exitWith(status) {
+      exitStatus = status;
+    },
     async declarations(): Promise<Declaration[]> {
       const { allDeclarations } = await import('./declarations.ts');
       return allDeclarations();
@@ -197,5 +208,5 @@ async function report(error: unknown): Promise<number> {
     const { inspect } = await import('node:util');
     processOutputs.stderr.print(...inspect(error).split('\n'));
   }
-  return status;
+  return running?.statuses?.of(error) ?? status;
 }

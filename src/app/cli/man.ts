@@ -1,5 +1,11 @@
 /** Makes the manual pages, in the language of man(7), from the declarations of the verbs. */
-import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type Declaration, type OptionSpecs } from './command.ts';
+import {
+  GLOBAL_OPTIONS,
+  PROGRAM_OPTIONS,
+  type Command,
+  type Declaration,
+  type OptionSpecs,
+} from './command.ts';
 import { allDeclarations } from './declarations.ts';
 
 export interface ManPageOptions {
@@ -46,7 +52,7 @@ function programPage(declarations: readonly Declaration[], options: ManPageOptio
       ...entry('/var/lib/layerstack', 'the store, unless another one is named'),
       ...entry('ROOT/layerstack/registries.json', 'mirrors, certificates and time limits of registries'),
       ...entry('/etc/layerstack/serve.json', 'settings of `layerstack serve`'),
-      ...exitStatus(undefined),
+      ...exitStatus({}),
       '.SH SEE ALSO',
       ...seeAlso(declarations.map(({ verb }) => `layerstack-${verb}`)),
     ],
@@ -71,7 +77,7 @@ function verbPage({ verb, aliases, summary, command }: Declaration, options: Man
     ...(hasOptions ? ['.SH OPTIONS', ...optionLines(command.options)] : []),
     '.SH GLOBAL OPTIONS',
     ...optionLines(globalOptions(command.options)),
-    ...exitStatus(command.failure),
+    ...exitStatus(command),
     '.SH EXAMPLES',
     ...command.examples.flatMap((example) => ['.TP', ...code(example.command), roff(`${example.does}.`)]),
     '.SH SEE ALSO',
@@ -128,7 +134,9 @@ const ENVIRONMENT = [
   ...entry('SOURCE_DATE_EPOCH', 'the date of new images and archives, in seconds since 1970'),
 ];
 
-function exitStatus(failure: string | undefined): string[] {
+function exitStatus({ failure, statuses }: Pick<Command, 'failure' | 'statuses'>): string[] {
+  if (statuses !== undefined)
+    return ['.SH EXIT STATUS', ...statuses.meanings.flatMap(([status, meaning]) => entry(status, meaning))];
   const failed = failure === undefined ? 'The command failed' : `The command failed, ${failure}`;
   return [
     '.SH EXIT STATUS',

@@ -89,3 +89,11 @@ export const processOutputs = {
     return (stderr ??= new Output(process.stderr));
   },
 };
+
+/**
+ * Returns the streams for the output of a program that the user runs by `run`. That output is passed on byte
+ * for byte, on a terminal too.
+ */
+export function programOutputs(): Readonly<Record<'stdout' | 'stderr', NodeJS.WritableStream>> {
+  return { stdout: processOutputs.stdout.stream, stderr: processOutputs.stderr.stream };
+}

@@ -9,3 +9,4 @@ export { openBelow } from '../../packed/open-below.ts';
 export { sweepPlaces } from '../../packed/place.ts';
 export { archiveBelow, heldArchive } from '../../packed/operation.ts';
 export { ArchiveRootfs } from '../../packed/rootfs.ts';
+export { runArchive } from '../../packed/run.ts';

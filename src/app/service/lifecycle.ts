@@ -17,6 +17,8 @@ import { refuseBrowsers } from './loopback-guard.ts';
 import { Metrics } from './metrics.ts';
 import { preload } from './preload.ts';
 import { countPhases } from './phase-metrics.ts';
+import { Layout } from '../../system/layout.ts';
+import { watchScrub } from '../scrub-metrics.ts';
 import { watchProcess } from './process-metrics.ts';
 import { requestLog } from './request-log.ts';
 import { ROUTES } from './routes/index.ts';
@@ -62,6 +64,7 @@ export class Service {
     const events = new EventBus();
     this.#watches = [events.follow(store), countPhases(metrics), watchProcess(metrics)];
     watchStore(metrics, store.root);
+    watchScrub(metrics, new Layout(store.root));
     const health = new HealthCheck(store.root, store.readOnly);
     this.#context = { store, log, events, durableCreate };
     this.#api = new ApiServer(this.#context, [...operationRoutes(metrics, health), ...ROUTES], {
@@ -157,7 +160,7 @@ export class Service {
     for (const server of this.#servers) server.closeAllConnections();
     for (const watch of this.#watches) watch();
     const closed = this.#store
-      .close()
+      .close({ signal: AbortSignal.abort(new Error(STOPPING)) })
       .catch((error: unknown) => this.#log.error('cannot close the store', { error }));
     if (!(await within(UNWIND_MS, closed)))
       this.#log.warn('some removed files are not deleted yet: the next writer deletes them');

@@ -4,6 +4,7 @@ import type { Signatures } from '../../core/arguments.ts';
 export const SIGNATURES: Signatures = {
   methods: {
     "store.containers.create": {"parameters":[{"name":"image","shape":"string"},{"name":"options","shape":{"object":"CreateOptions"},"optional":true}],"async":true},
+    "store.containers.run": {"parameters":[{"name":"image","shape":"string"},{"name":"options","shape":{"object":"RunOptions"},"optional":true}],"async":true},
     "store.containers.inspect": {"parameters":[{"name":"ref","shape":{"either":["string",{"object":"Container"}]}}],"async":true},
     "store.containers.mount": {"parameters":[{"name":"ref","shape":{"either":["string",{"object":"Container"}]}},{"name":"options","shape":{"object":"MountOptions"},"optional":true}],"async":true},
     "store.containers.unmount": {"parameters":[{"name":"ref","shape":{"either":["string",{"object":"Container"}]}},{"name":"options","shape":{"object":"UnmountOptions"},"optional":true}],"async":true},
@@ -32,6 +33,10 @@ export const SIGNATURES: Signatures = {
     "HealthConfig": {"keys":{"Test":{"either":["null",{"list":"string"}]},"Interval":{"either":["number","bigint"]},"Timeout":{"either":["number","bigint"]},"StartPeriod":{"either":["number","bigint"]},"StartInterval":{"either":["number","bigint"]},"Retries":{"either":["number","bigint"]}},"required":["Test","Interval","Timeout","StartPeriod","StartInterval","Retries"]},
     "ReadonlyMap": {"methods":["forEach","get","has","entries","keys","values","@@iterator"]},
     "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
+    "RunOptions": {"keys":{"remove":"boolean","detach":"boolean","name":"string","imageName":"string","config":{"object":"ContainerConfig"},"hostConfig":{"map":"any"},"endpoints":{"map":{"map":"any"}},"durable":"boolean","ignoreUnsupported":"boolean","onUnsupported":"function","signal":{"object":"AbortSignal"},"command":{"list":"string"},"entrypoint":{"list":"string"},"env":{"list":"string"},"user":"string","workingDir":"string","hostname":"string","domainname":"string","tty":"boolean","labels":{"map":"string"},"runtime":"string","interactive":"boolean","streams":{"object":"RunStreams"},"onStart":"function"}},
+    "RunStreams": {"keys":{"stdin":{"object":"AsyncIterable"},"stdout":{"object":"WritableStream"},"stderr":{"object":"WritableStream"}}},
+    "AsyncIterable": {"methods":["@@asyncIterator"]},
+    "WritableStream": {"methods":["write","end","addListener","on","once","removeListener","off","removeAllListeners","setMaxListeners","getMaxListeners","listeners","rawListeners","emit","listenerCount","prependListener","prependOnceListener","eventNames"]},
     "Container": {"keys":{"id":"string","name":"string","imageId":"string","imageName":"string","created":"string","command":{"list":"string"},"config":{"object":"ContainerConfig"},"state":{"one":["created","running","paused","restarting","exited","dead"]},"exitCode":"number","finished":"string","mountId":"string","initId":"string","parent":"string"},"required":["id","name","imageName","created","command","config","state","exitCode","mountId"]},
     "MountOptions": {"keys":{"readOnly":"boolean","signal":{"object":"AbortSignal"}}},
     "UnmountOptions": {"keys":{"force":"boolean","signal":{"object":"AbortSignal"}}},
@@ -41,7 +46,6 @@ export const SIGNATURES: Signatures = {
     "options": {"keys":{"signal":{"object":"AbortSignal"}}},
     "ArchiveOptions": {"keys":{"signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "options 2": {"keys":{"signal":{"object":"AbortSignal"},"onProgress":"function","followLink":"boolean"}},
-    "AsyncIterable": {"methods":["@@asyncIterator"]},
     "PutArchiveOptions": {"keys":{"noOverwriteDirNonDir":"boolean","copyUIDGID":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "CopyOptions": {"keys":{"followLink":"boolean","archive":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "CommitOptions & NameOptions": {"keys":{"author":"string","message":"string","config":{"object":"ContainerConfig"},"changes":{"list":"string"},"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},

@@ -16,6 +16,8 @@ import { damageOf, hasOwnFiles } from './verify.ts';
 
 export interface PackedCheckOptions {
   readonly deep: boolean;
+  /** Checks this layer alone. */
+  readonly only?: ChainID | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -23,10 +25,10 @@ const RELOAD = 'load or pull the images that have it again';
 
 export async function* checkPacked(
   root: Root,
-  { deep, signal }: PackedCheckOptions,
+  { deep, only, signal }: PackedCheckOptions,
 ): AsyncGenerator<Problem> {
   const { layout } = root;
-  for (const chainId of await packedIds(layout)) {
+  for (const chainId of only === undefined ? await packedIds(layout) : [only]) {
     throwIfAborted(signal);
     const layer = await findPacked(layout, chainId);
     if (layer === undefined) {

@@ -1,14 +1,17 @@
 /**
  * Mounts packed layers as lowers of an overlay. Each index is mounted in a private directory only until the
  * overlay holds it. Then the overlay has the only mount of the index, which ends with the overlay. So nothing
- * is counted. If this process dies in between, the next writer unmounts what the marker names.
+ * is counted. If this process dies in between, the next writer unmounts what the marker names. On a root that
+ * is open read-only, the mounts have no path and end with this process at the latest.
  */
+import { close } from 'node:fs';
+import { promisify } from 'node:util';
 import { LayerstackError } from '../../core/errors.ts';
 import { randomName } from '../../core/random.ts';
 import { probeErofs } from '../../system/caps.ts';
-import { mountErofs } from '../../system/erofs.ts';
+import { mountErofs, openErofs } from '../../system/erofs.ts';
 import { removePackedLowers } from '../../system/removal.ts';
-import type { ErofsMethod } from '../../system/native.ts';
+import type { ErofsFiles, ErofsMethod } from '../../system/native.ts';
 import type { Root } from '../../system/root.ts';
 import type { Marker } from '../../system/session.ts';
 import { isSystemError } from '../../core/errors.ts';
@@ -16,9 +19,11 @@ import { makeDirectory, packedDirectories } from './directories.ts';
 import type { PackedLayer } from './entry.ts';
 import { openIndex } from './open-index.ts';
 
+const closeFd = promisify(close);
+
 /** Mounted indexes. Disposing unmounts them; an overlay that holds them keeps them. */
 export interface MountedIndexes extends AsyncDisposable {
-  /** In the order of the layers, relative to `overlay2`. */
+  /** In the order of the layers, relative to `overlay2`; absolute on a root that is open read-only. */
   readonly lowers: readonly string[];
 }
 
@@ -32,6 +37,7 @@ export async function mountPacked(root: Root, layers: readonly PackedLayer[]): P
   if (layers.length === 0) return { lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
   const method = await probeErofs(layout.root);
   if (method === 'none') throw unsupported();
+  if (root.readOnly) return openPacked(root, layers, method);
   const name = randomName(8).toString('hex');
   const markers: Marker[] = [`lowers.${name}`];
   const directory = layout.packedLower(name);
@@ -54,10 +60,38 @@ export async function mountPacked(root: Root, layers: readonly PackedLayer[]): P
   return { lowers: targets.map((target) => `../${target}`), [Symbol.asyncDispose]: dispose };
 }
 
-async function mountOne(root: Root, layer: PackedLayer, target: string, method: ErofsMethod): Promise<void> {
+/** Opens the layers for readers in this process. The mounts have no path, so the root stays as it is. */
+async function openPacked(
+  root: Root,
+  layers: readonly PackedLayer[],
+  method: ErofsMethod,
+): Promise<MountedIndexes> {
+  const fds: number[] = [];
+  const dispose = async (): Promise<void> => {
+    for (const fd of fds.splice(0)) await closeFd(fd);
+  };
+  try {
+    for (const layer of layers)
+      fds.push(await withFiles(root, layer, (files) => openErofs({ ...files, method })));
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return { lowers: fds.map((fd) => `/proc/self/fd/${String(fd)}/.`), [Symbol.asyncDispose]: dispose };
+}
+
+function mountOne(root: Root, layer: PackedLayer, target: string, method: ErofsMethod): Promise<void> {
+  return withFiles(root, layer, (files) => mountErofs({ ...files, target, method }));
+}
+
+async function withFiles<T>(
+  root: Root,
+  layer: PackedLayer,
+  use: (files: Pick<ErofsFiles, 'fd' | 'devices'>) => Promise<T>,
+): Promise<T> {
   await using files = await openIndex(root, layer);
   try {
-    await mountErofs({ fd: files.index.fd, devices: [files.tar.fd], target, method });
+    return await use({ fd: files.index.fd, devices: [files.tar.fd] });
   } catch (error) {
     throw isSystemError(error, 'ENODEV', 'ENOTBLK', 'EOPNOTSUPP', 'ENOSYS') ? unsupported(error) : error;
   }

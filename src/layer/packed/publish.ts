@@ -8,6 +8,8 @@ import type { ChainID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { syncSteps } from '../../system/disk.ts';
 import { call, native, type BatchStep } from '../../system/native.ts';
+import type { Layout } from '../../system/layout.ts';
+import { isEntryName } from '../../system/removal.ts';
 import type { Root } from '../../system/root.ts';
 import { readText, statEntry } from '../../system/store-files.ts';
 import { isClassic, type Layer } from '../layerdb.ts';
@@ -25,6 +27,12 @@ interface Fresh {
   readonly replaces: boolean;
 }
 
+export interface PublishPackedOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The layers are extracted, too, and everything that stands on them goes to the packed form. */
+  readonly copies?: boolean;
+}
+
 /**
  * Returns the layers that were published, when they are durable.
  * @param present - the layers as the store has them, in the order of the plan; undefined for one to publish
@@ -35,15 +43,15 @@ export async function publishPacked(
   root: Root,
   planned: readonly PlannedLayer[],
   present: readonly (Layer | undefined)[],
-  signal: AbortSignal | undefined,
+  { signal, copies = false }: PublishPackedOptions = {},
 ): Promise<StagedPackedLayer[]> {
   const { layout } = root;
   const fresh: Fresh[] = [];
   for (const [index, { chainId, parent, layer }] of planned.entries()) {
     if (present[index] !== undefined) continue;
     // A packed layer cannot be below those that stand on the entry, so the entry must be replaced as it is.
-    if (!('writeSet' in layer) || layer.packed === undefined || isClassic(root, chainId))
-      throw vanished(chainId);
+    const isBelow = !copies && isClassic(root, chainId);
+    if (!('writeSet' in layer) || layer.packed === undefined || isBelow) throw vanished(chainId);
     const replaces = statEntry(layout.at(layout.packedLayer(chainId))) !== undefined;
     fresh.push({ chainId, parent, layer, replaces });
   }
@@ -69,16 +77,34 @@ export async function publishPacked(
   return fresh.map(({ layer }) => layer);
 }
 
-/** Returns the steps that write the parent, and the short name of a replaced entry. */
+/** Returns the steps that write the parent, and the short name that containers know the layer by. */
 function factSteps({ layout }: Root, { chainId, parent, layer }: Fresh): BatchStep[] {
   const write = (name: 'parent' | 'link', data: string): BatchStep => {
     return { op: 'replace', path: layout.stagedPackedLayer(layer.writeSet, name), data, mode: 0o600 };
   };
-  const link = readText(layout.at(layout.packedLayer(chainId, 'link')))?.trim();
+  const known = readText(layout.at(layout.packedLayer(chainId, 'link')))?.trim();
+  const link = classicLink(layout, chainId) ?? known;
   return [
     ...(parent === undefined ? [] : [write('parent', parent)]),
     ...(link !== undefined && isLink(link) ? [write('link', link)] : []),
   ];
+}
+
+/** Returns the short name of the extracted layer; undefined without one. */
+export function classicLink(layout: Layout, chainId: ChainID): string | undefined {
+  const cacheId = readText(layout.at(layout.layer(chainId, 'cache-id')))?.trim();
+  if (cacheId === undefined || !isEntryName(cacheId)) return undefined;
+  const link = readText(layout.at(layout.overlay(cacheId, 'link')))?.trim();
+  return link !== undefined && isLink(link) ? link : undefined;
+}
+
+/** Gives a packed layer the short name that it has while it is extracted. dockerd may have chosen another. */
+export async function keepLink(root: Root, chainId: ChainID): Promise<void> {
+  const { layout } = root;
+  const link = classicLink(layout, chainId);
+  const path = layout.packedLayer(chainId, 'link');
+  if (link === undefined || link === readText(layout.at(path))?.trim()) return;
+  await root.session().replace([{ op: 'replace', path, data: link, mode: 0o600 }]);
 }
 
 function renameStep({ layout }: Root, { chainId, layer, replaces }: Fresh): BatchStep {

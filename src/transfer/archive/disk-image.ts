@@ -52,15 +52,21 @@ export async function writeImageOfImage(
 ): Promise<void> {
   const { images, pin } = await pinImages(stores, [id], options.signal);
   await using _held = pin;
-  const top = images[0]?.layers.at(-1);
-  if (top === undefined)
+  const image = images[0];
+  const top = image?.layers.at(-1);
+  if (image === undefined || top === undefined)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
       `image ${id} has no layers, so it has no root file system`,
     );
   const { root, layers } = stores;
   await using chain = await openChain(root, layers, top.chainId);
-  const tree = { root: root.layout.at(root.layout.overlay2), lowers: chain.directories };
+  const tree = {
+    root: root.layout.at(root.layout.overlay2),
+    lowers: chain.directories,
+    // A layer's root directory has the time of its extraction, as with dockerd.
+    rootMtime: image.config.created?.unix ?? 0,
+  };
   await write(fd, tree, id, options);
 }
 

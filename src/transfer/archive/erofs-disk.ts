@@ -8,6 +8,8 @@ import { call, native } from '../../system/native.ts';
 export interface DiskTree {
   readonly root: string;
   readonly lowers: readonly string[];
+  /** The time of the root directory, in seconds since 1970. Default: the directory's own. */
+  readonly rootMtime?: number | undefined;
 }
 
 export interface ErofsDiskOptions {
@@ -25,11 +27,12 @@ export interface ErofsDiskOptions {
  */
 export async function writeErofs(
   fd: number,
-  { root, lowers }: DiskTree,
+  { root, lowers, rootMtime }: DiskTree,
   { sourceDateEpoch, narrowTimes = false, signal, onProgress }: ErofsDiskOptions,
 ): Promise<void> {
   throwIfAborted(signal);
-  const image = new native.ErofsImage({ root, lowers, fd, latestMtime: sourceDateEpoch, narrowTimes });
+  const options = { root, lowers, rootMtime, fd, latestMtime: sourceDateEpoch, narrowTimes };
+  const image = new native.ErofsImage(options);
   const abort = (): void => image.abort();
   signal?.addEventListener('abort', abort, { once: true });
   try {

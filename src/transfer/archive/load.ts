@@ -9,6 +9,7 @@ import { parseKnownPlatform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { guardLayer } from '../../container/guard-layer.ts';
 import type { ImageStore } from '../../image/store.ts';
+import { DamageCheck } from '../../layer/damage.ts';
 import { stagedForm, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
@@ -45,7 +46,8 @@ export interface LoadOptions {
   /**
    * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
    * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
-   * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
+   * background, until `signal` ends that. Default: that of the store's `layerstack/settings.json`, or else
+   * `classic`, Docker's form.
    */
   readonly form?: StoreForm | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -151,7 +153,7 @@ export async function loadSelected<T>(
       images,
       {
         ...{ operation: 'load', pool, writeback, signal, onProgress },
-        check: options.check,
+        damage: new DamageCheck(stores.layers, { deep: options.check ?? false, signal: pool.signal }),
         guard: (layer) => guardLayer(stores.root, layer),
       },
       () => record(images),

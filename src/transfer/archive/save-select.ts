@@ -14,7 +14,7 @@ import type { Layer, LayerStore } from '../../layer/store.ts';
 
 export interface SelectStores {
   readonly layers: Pick<LayerStore, 'chain'>;
-  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'readableReferences' | 'parent'>;
 }
 
 /** An image that is to be saved. */
@@ -40,7 +40,7 @@ export async function selectImages(
   if (names.length === 0)
     throw new LayerstackError('ERR_INVALID_ARGUMENT', 'no images to save: give at least one name or id');
   const selected = new Map<ImageID, Map<string, Reference>>();
-  const known = await images.references();
+  const known = await images.readableReferences();
   for (const name of names) {
     for (const [id, references] of await find(images, known, name)) {
       const all = selected.get(id) ?? new Map<string, Reference>();

@@ -46,7 +46,7 @@ export interface SaveRequest extends SaveOptions {
 
 export interface SaveStores {
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize' | 'writeTar'>;
-  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent' | 'originals'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'readableReferences' | 'parent' | 'originals'>;
 }
 
 /**

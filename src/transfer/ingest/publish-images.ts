@@ -6,6 +6,7 @@
 import type { DiffID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import type { DamageCheck } from '../../layer/damage.ts';
 import type { GuardLayer, Layer, LayerStore, ReplaceOptions, StagedLayer } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { LayerPool } from './layer-pool.ts';
@@ -31,8 +32,8 @@ export interface Publishing {
   readonly writeback: Writeback;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: OnProgress | undefined;
-  /** Reads the contents of the layers that the store has. Default false. */
-  readonly check?: boolean | undefined;
+  /** Compares the layers that the store has. */
+  readonly damage: DamageCheck;
   /** Keeps containers on a damaged layer from being mounted while it is replaced. */
   readonly guard: GuardLayer;
   /** Called when every layer is staged, before anything is synced. */
@@ -53,14 +54,14 @@ export interface Published<T> {
  *   is unchanged.
  */
 export async function publishImages<T>(
-  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'isDamaged' | 'publish' | 'replace' | 'pin'>,
+  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'publish' | 'replace' | 'pin'>,
   images: readonly PlannedImage[],
-  { operation, pool, writeback, signal, onProgress, check = false, guard, staged }: Publishing,
+  { operation, pool, writeback, signal, onProgress, damage, guard, staged }: Publishing,
   record: (fresh: readonly StagedLayer[]) => Promise<T>,
 ): Promise<Published<T>> {
   await using _pin = await pinLayers(layers, images, signal);
   const { stacks, fresh, copies } = await timed(operation, 'stage', () =>
-    stageLayers(layers, images, { pool, check, onProgress }),
+    stageLayers(layers, images, { pool, damage, onProgress }),
   );
   await staged?.();
   await writeback.stop();

@@ -2,6 +2,7 @@
 import { chainIds, type ChainID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { Tally } from '../../core/tally.ts';
+import type { DamageCheck } from '../../layer/damage.ts';
 import type { Layer, LayerForm, LayerStore, StagedLayer } from '../../layer/store.ts';
 import type { PlannedImage, PlannedLayer } from './planned.ts';
 import type { LayerPool } from './layer-pool.ts';
@@ -17,8 +18,8 @@ export interface StagedImages {
 
 export interface StageSettings {
   readonly pool: LayerPool;
-  /** Reads the contents of the layers that the store has. Otherwise they are compared without contents. */
-  readonly check: boolean;
+  /** Compares the layers that the store has. */
+  readonly damage: DamageCheck;
   readonly onProgress: OnProgress | undefined;
 }
 
@@ -46,9 +47,9 @@ export async function pinLayers(
  * layer on two chains is two layers of the store. An equal chain of two images is one.
  */
 export async function stageLayers(
-  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'isDamaged'>,
+  layers: Pick<LayerStore, 'findAll' | 'isClassic'>,
   images: readonly PlannedImage[],
-  { pool, check, onProgress }: StageSettings,
+  { pool, damage, onProgress }: StageSettings,
 ): Promise<StagedImages> {
   const chains = images.map(({ config }) => chainIds(config.diffIds));
   const needed = new Map<ChainID, PlannedLayer>();
@@ -59,10 +60,7 @@ export async function stageLayers(
   const extracted = extractedChains(layers, chains, pool.form);
   // Extracted layers cannot stand on packed layers: those are extracted from this source, too.
   const known = present.map((layer) => (layer?.packed && extracted.has(layer.chainId) ? undefined : layer));
-  const damaged = new Set<ChainID>();
-  for (const layer of known)
-    if (layer !== undefined && (await layers.isDamaged(layer, { deep: check, signal: pool.signal })))
-      damaged.add(layer.chainId);
+  const damaged = await damage.among(known);
   const sound = known.map((layer) => (layer && damaged.has(layer.chainId) ? undefined : layer));
   const ready = new Map<ChainID, StagedLayer | Layer>();
   const fresh: StagedLayer[] = [];

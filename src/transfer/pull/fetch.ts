@@ -5,6 +5,7 @@
 import type { Descriptor } from '../../core/descriptor.ts';
 import { guardLayer } from '../../container/guard-layer.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { DamageCheck } from '../../layer/damage.ts';
 import { stagedForm, type StagedLayer } from '../../layer/store.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
@@ -25,6 +26,8 @@ export class LayerFetch {
   readonly #recorder: BlobRecorder | undefined;
   readonly #downloads: LayerDownloads;
   readonly #writeback: Writeback;
+  /** Compares layers before the download and after it, each layer once. */
+  readonly damage: DamageCheck;
   #onStaged: () => void = () => undefined;
   /**
    * Resolves when every layer is staged. Afterwards an abort does not reject at once; the running work obeys
@@ -48,6 +51,7 @@ export class LayerFetch {
       hint: "the registry's copy is damaged, or it was changed in transit: pull it again, or push it again",
     });
     const { signal } = this.#pool;
+    this.damage = new DamageCheck(stores.layers, { deep: options.check ?? false, signal });
     this.#recorder =
       options.keepBlobs === true
         ? new BlobRecorder(source, stores.images.originals.blobs, {
@@ -111,7 +115,7 @@ export class LayerFetch {
         writeback: this.#writeback,
         signal: this.#context.options.signal,
         onProgress,
-        check: this.#context.options.check,
+        damage: this.damage,
         guard: (layer) => guardLayer(this.#context.stores.root, layer),
         staged,
       },

@@ -58,8 +58,8 @@ export class ImagePull {
     const member = fetch.member.bind(fetch);
     const { image, isKnown } = await planPulledImage(this.#context, this.#name, resolved, { member, signal });
 
-    const { form, check: deep = false } = options;
-    const missing = await missingChains(stores.layers, image, { form, deep, signal });
+    const { form } = options;
+    const missing = await missingChains(stores.layers, image, { form, damage: fetch.damage });
     await using _layers = await this.#lock(
       missing.map((chain) => `layer ${chain}`),
       signal,

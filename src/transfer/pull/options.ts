@@ -30,7 +30,8 @@ export interface PullOptions {
   /**
    * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
    * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
-   * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
+   * background, until `signal` ends that. Default: that of the store's `layerstack/settings.json`, or else
+   * `classic`, Docker's form.
    */
   readonly form?: StoreForm | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -6,7 +6,8 @@ import { LayerstackError } from '../../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
 import { formatReference, type Reference } from '../../core/reference.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
-import { stagedForm, type DamageOptions, type LayerStore, type StoreForm } from '../../layer/store.ts';
+import type { DamageCheck } from '../../layer/damage.ts';
+import { stagedForm, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import type { LayerMember } from '../ingest/member.ts';
 import { extractedChains } from '../ingest/stage-layers.ts';
 import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
@@ -108,20 +109,16 @@ async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Ar
  * Returns the chains that the store lacks, or has damaged, or has only packed where they must be extracted.
  */
 export async function missingChains(
-  layers: Pick<LayerStore, 'findAll' | 'isClassic' | 'isDamaged'>,
+  layers: Pick<LayerStore, 'findAll' | 'isClassic'>,
   { config }: PlannedImage,
-  { form, ...options }: DamageOptions & { readonly form: StoreForm | undefined },
+  { form, damage }: { readonly form: StoreForm | undefined; readonly damage: DamageCheck },
 ): Promise<ChainID[]> {
   const chain = chainIds(config.diffIds);
   const found = await layers.findAll(chain);
   const extracted = extractedChains(layers, [chain], stagedForm(form));
-  const missing: ChainID[] = [];
-  for (const [index, chainId] of chain.entries()) {
-    const layer = found[index];
-    const isMissing = layer === undefined || (layer.packed && extracted.has(chainId));
-    if (isMissing || (await layers.isDamaged(layer, options))) missing.push(chainId);
-  }
-  return missing;
+  const present = found.map((layer) => (layer?.packed && extracted.has(layer.chainId) ? undefined : layer));
+  const damaged = await damage.among(present);
+  return chain.filter((chainId, index) => present[index] === undefined || damaged.has(chainId));
 }
 
 function platformOf({ platform }: PullOptions): Platform | undefined {

@@ -78,7 +78,7 @@ describe('repositories.json', () => {
       expect.objectContaining({
         code: 'ERR_STORE_CORRUPT',
         path: '/store/repositories.json',
-        message: expect.stringMatching(/^\/store\/repositories\.json: .*backup.*move it away/) as string,
+        message: expect.stringMatching(/^\/store\/repositories\.json: .*fsck --repair/) as string,
       }),
     );
   });

@@ -83,7 +83,7 @@ describe('Locks', () => {
 
   test('a hundred waiters of one process do not poll', async () => {
     await (await locks.acquire('layers', 'k')).release(); // makes the directory
-    const tries = vi.spyOn(native, 'openRangeLock');
+    const tries = vi.spyOn(native, 'tryNamedRangeLock');
     const first = await locks.acquire('layers', 'k');
     let done = 0;
     const waiters = Array.from({ length: 100 }, async () => {
@@ -188,6 +188,54 @@ describe('Locks', () => {
     await again.release();
   });
 
+  test('many locks take one file descriptor, which close() gives back after the last one', async () => {
+    const count = async () => (await readdir('/proc/self/fd')).length;
+    const before = await count();
+    const keys = Array.from({ length: 50 }, (_, index) => `key ${String(index)}`);
+    const held = await Promise.all(keys.map((key) => locks.acquire('layers', key)));
+    expect((await count()) - before).toBe(1);
+    locks.close();
+    const other = new Locks(join(dir, 'locks'));
+    const none = other.tryEach('layers', keys);
+    expect(none.keys.size).toBe(0);
+    await none.release();
+    for (const lock of held) await lock.release();
+    const all = other.tryEach('layers', keys);
+    expect(all.keys.size).toBe(keys.length);
+    await all.release();
+    expect(await count()).toBe(before);
+    await (await locks.acquire('layers', 'later')).release();
+    expect(await count()).toBe(before);
+  });
+
+  test('the first shared holder to leave does not unlock the byte for the others', async () => {
+    const other = new Locks(join(dir, 'locks'));
+    const [first, second] = [
+      await locks.acquire('layers', 'k', { shared: true }),
+      await locks.acquire('layers', 'k', { shared: true }),
+    ];
+    await first.release();
+    const waiting = other.acquire('layers', 'k');
+    expect(await settles(waiting)).toBe(false);
+    await second.release();
+    await (await waiting).release();
+    other.close();
+  });
+
+  test('a waiter that is aborted in its turn leaves no lock behind', async () => {
+    const other = new Locks(join(dir, 'locks'));
+    const held = await other.acquire('layers', 'k', { shared: true });
+    const mine = await locks.acquire('layers', 'k', { shared: true });
+    await mine.release();
+    const controller = new AbortController();
+    const exclusive = locks.acquire('layers', 'k', { signal: controller.signal });
+    await sleep(5);
+    controller.abort();
+    await expect(exclusive).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    await held.release();
+    await (await other.acquire('layers', 'k')).release();
+  });
+
   test('a lock file that was deleted is made again, and both sides agree on the new one', async () => {
     await (await locks.acquire('layers', 'k')).release();
     const other = new Locks(join(dir, 'locks'));
@@ -205,9 +253,9 @@ describe('Locks', () => {
 });
 
 test('a lock ends with its process, however the process ends', async () => {
-  const tries = vi.spyOn(native, 'openRangeLock');
+  const tries = vi.spyOn(native, 'tryNamedRangeLock');
   await (await locks.acquire('containers', 'k')).release();
-  const byte = tries.mock.calls[0]?.[1];
+  const byte = tries.mock.calls[0]?.[2];
   expect(byte).toSatisfy(Number.isSafeInteger);
   const child = spawn(process.execPath, [holder, addon, join(dir, 'locks/containers'), String(byte)], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -7,7 +7,7 @@ export const command = defineCommand({
   usage: '[OPTIONS] SNAPSHOT|CONTAINER',
   description:
     'Make containers that begin where a snapshot or a container is, and print their ids: all of them or none. Of a\n' +
-    'container, which must not be mounted, a snapshot is taken first.',
+    'container a snapshot is taken first: the forks have every write that returned before.',
   options: {
     count: { type: 'string', value: 'NUMBER', help: 'number of containers (default 1)' },
     name: {

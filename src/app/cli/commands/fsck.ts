@@ -4,7 +4,8 @@
 import { LayerstackError } from '../../../core/errors.ts';
 import { isWrong } from '../../../core/store-finding.ts';
 import { defineCommand } from '../command.ts';
-import { parseFormat, quoteName } from '../output.ts';
+import { printFinding } from '../finding-line.ts';
+import { parseFormat } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
@@ -46,13 +47,7 @@ export const command = defineCommand({
       signal: context.signal,
     })) {
       if (isWrong(finding)) wrong++;
-      const { severity, path, message, advice, repaired } = finding;
-      if (format === 'json') context.print(JSON.stringify(finding));
-      else
-        context.print(
-          `${repaired ? 'repaired' : severity}: ${quoteName(path)}: ` +
-            quoteName(`${message}${advice && `; ${advice}`}`),
-        );
+      printFinding(context, finding, format);
     }
     if (wrong > 0)
       throw new LayerstackError(

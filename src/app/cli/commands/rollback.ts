@@ -4,16 +4,23 @@ import { defineCommand } from '../command.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER SNAPSHOT',
   description:
-    'Put a container that is not mounted back to a snapshot of the same image. Its id, its name and its path stay. What\n' +
-    'it has is deleted. With --keep a snapshot of that is taken first, and its id printed.',
-  options: { keep: { type: 'boolean', help: 'take a snapshot of what the container has first' } },
+    'Put a container back to a snapshot of the same image. Its id, its name and its path stay. What it has is deleted.\n' +
+    'With --keep a snapshot of that is taken first, and its id printed. A mounted container gets a new mount at its path.',
+  options: {
+    keep: { type: 'boolean', help: 'take a snapshot of what the container has first' },
+    force: {
+      type: 'boolean',
+      short: 'f',
+      help: 'also while processes work in it: they keep the old files, and cannot write',
+    },
+  },
   operands: { min: 2, max: 2, kinds: ['container', 'none'] },
   examples: [
     { command: 'layerstack rollback --keep build base', does: 'puts a container back to a snapshot' },
   ],
-  async run(context, { keep }, [container = '', snapshot = '']) {
+  async run(context, { keep, force }, [container = '', snapshot = '']) {
     await using store = await context.open();
-    const kept = await store.snapshots.rollback(container, snapshot, { keep, signal: context.signal });
+    const kept = await store.snapshots.rollback(container, snapshot, { keep, force, signal: context.signal });
     if (kept) context.print(kept.id);
   },
 });

@@ -1,22 +1,51 @@
 /** `layerstack snapshot`: takes a snapshot of a container; prints its id. */
+import { LayerstackError } from '../../../core/errors.ts';
+import type { SnapshotMode } from '../../../snapshot/store.ts';
 import { defineCommand } from '../command.ts';
 import { labelsOf } from '../labels.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
   description:
-    'Take a snapshot of a container that is not mounted, and print its id. The container shows the same afterwards. A\n' +
-    'snapshot has files only: no processes, memory or sockets.',
+    'Take a snapshot of a container, and print its id. The container shows the same afterwards. A snapshot has files only:\n' +
+    'no processes, memory or sockets. It has every write that returned before.\n' +
+    '\n' +
+    'By `seal` nothing is copied, but nothing may write meanwhile. A mounted container gets a new mount at its path.\n' +
+    'Processes in the old one cannot write until they enter the path again. By `copy` processes may write; what the\n' +
+    'container has changed since its last snapshot is copied. The default is to seal, or to copy where that is refused.',
   options: {
     name: { type: 'string', short: 'n', value: 'NAME', help: 'name of the snapshot (default: none)' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'label of the snapshot' },
+    mode: { type: 'string', value: 'auto|seal|copy', help: 'how it is taken (default auto)' },
+    freeze: { type: 'boolean', help: 'freeze the processes of the container while it is copied, or fail' },
     durable: { type: 'boolean', help: 'wait until everything in it is on disk' },
   },
   operands: { min: 1, max: 1, kinds: ['container'] },
-  examples: [{ command: 'layerstack snapshot --name base build', does: 'takes a snapshot of a container' }],
-  async run(context, { name, label, durable }, [container = '']) {
+  examples: [
+    { command: 'layerstack snapshot --name base build', does: 'takes a snapshot of a container' },
+    {
+      command: 'layerstack snapshot --mode copy --freeze build',
+      does: 'takes one of a container that is in use',
+    },
+  ],
+  async run(context, { name, label, mode, freeze, durable }, [container = '']) {
+    const labels = labelsOf(label);
+    const options = { name, labels, mode: parseMode(mode), freeze, durable, signal: context.signal };
     await using store = await context.open();
-    const options = { name, labels: labelsOf(label), durable, signal: context.signal };
     context.print((await store.snapshots.create(container, options)).id);
   },
 });
+
+const MODES: readonly SnapshotMode[] = ['auto', 'seal', 'copy'];
+
+function parseMode(text: string | undefined): SnapshotMode | undefined {
+  const mode = MODES.find((each) => each === text);
+  if (text === undefined || mode !== undefined) return mode;
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `--mode is ${MODES.join(', ')}, not ${JSON.stringify(text)}`,
+    {
+      key: '--mode',
+    },
+  );
+}

@@ -1,0 +1,37 @@
+// Finds what else uses the file system of a mount: mounts of it elsewhere, mounts below it, and processes
+// that work in it. Reads /proc, so it sees the processes of its own and of inner pid namespaces only. Mounts
+// that were detached, and files in mapped memory alone, are in none of its lists.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace layerstack {
+
+struct MountUses {
+  struct Other {
+    int pid = 0;  // a process of the mount's namespace
+    std::string command;
+    std::string path;   // as that namespace has it
+    bool own = false;   // in the namespace of this process
+    bool copy = false;  // the kernel made it by propagation, and removes it with the original
+  };
+  struct User {
+    int pid = 0;
+    std::string command;
+    std::string how;   // "root", "directory", "reads" or "writes"
+    bool own = false;  // as above
+  };
+  std::vector<Other> others;
+  std::vector<std::string> below;
+  std::vector<User> users;
+};
+
+// No list is longer.
+inline constexpr size_t kMaxUses = 4096;
+
+// `target` is a mount point. `everyone`: looks at all processes. Otherwise only at those in other namespaces
+// that have the mount. Throws the errno of opening `target`.
+MountUses FindMountUses(const std::string& target, bool everyone);
+
+}  // namespace layerstack

@@ -1,0 +1,123 @@
+/**
+ * Layers in both forms. Between the steps of a settle or a pack, layers are extracted and packed. Then the
+ * extracted form counts. A process that dies there leaves them so, and so does a pack while containers on
+ * them are mounted. This file says which form goes. A layer stays extracted as long as an image in Docker's
+ * form, BuildKit, or an extracted layer above it needs that.
+ */
+import type { ChainID } from '../core/digest.ts';
+import { mountState } from '../system/mounts.ts';
+import { listEntries, readEntry } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { readText } from '../system/store-files.ts';
+import { isClassic } from './layerdb.ts';
+import { lineageOf } from './lineage.ts';
+import { hasPacked } from './packed/entry.ts';
+import { classicIds, readBuildkit, readChainId, readParent } from './uses.ts';
+
+/** Returns whether the store has the layer extracted and packed. */
+export function hasBothForms(root: Root, chainId: ChainID): boolean {
+  return isClassic(root, chainId) && hasPacked(root.layout, chainId);
+}
+
+/** The layers that the extracted form must stay for. */
+export interface ClassicNeeds {
+  /** Returns those of the layers that nothing needs extracted, children before parents. */
+  unneeded(candidates: readonly ChainID[]): ChainID[];
+  /** Returns whether an image in Docker's form, or BuildKit, has the layer. */
+  has(chainId: ChainID): boolean;
+}
+
+/**
+ * Reads what needs extracted layers.
+ * @param tops - the top layers of the images in Docker's form
+ */
+export async function classicNeeds({ layout }: Root, tops: Iterable<ChainID>): Promise<ClassicNeeds> {
+  const parents = new Map<ChainID, ChainID | undefined>();
+  const needed = new Set<ChainID>();
+  const children = new Map<ChainID, number>();
+  const buildkit = await readBuildkit(layout);
+  const classic = await classicIds(layout);
+  for (const chainId of classic) {
+    const parent = readParent(layout, chainId);
+    parents.set(chainId, parent);
+    if (parent !== undefined) children.set(parent, (children.get(parent) ?? 0) + 1);
+  }
+  const isBuildkits = async (chainId: ChainID): Promise<boolean> => {
+    if (buildkit === undefined) return false;
+    const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
+    return buildkit.includes(chainId) || (cacheId !== undefined && buildkit.includes(cacheId));
+  };
+  const roots = [...tops];
+  for (const chainId of classic) if (await isBuildkits(chainId)) roots.push(chainId);
+  for (const root of roots)
+    for (let next: ChainID | undefined = root; next !== undefined && !needed.has(next);) {
+      needed.add(next);
+      next = parents.get(next);
+    }
+  return {
+    has: (chainId) => needed.has(chainId),
+    unneeded: (candidates) => fromTheTop(candidates, { needed, children: new Map(children), parents }),
+  };
+}
+
+function fromTheTop(
+  candidates: readonly ChainID[],
+  facts: {
+    readonly needed: ReadonlySet<ChainID>;
+    readonly children: Map<ChainID, number>;
+    readonly parents: ReadonlyMap<ChainID, ChainID | undefined>;
+  },
+): ChainID[] {
+  const { needed, children, parents } = facts;
+  const left = new Set(candidates);
+  const isFree = (chainId: ChainID): boolean =>
+    left.has(chainId) && !needed.has(chainId) && (children.get(chainId) ?? 0) === 0;
+  const found: ChainID[] = [];
+  const queue = candidates.filter(isFree);
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+    if (!left.delete(next)) continue;
+    found.push(next);
+    const parent = parents.get(next);
+    if (parent === undefined) continue;
+    children.set(parent, (children.get(parent) ?? 1) - 1);
+    if (isFree(parent)) queue.push(parent);
+  }
+  return found;
+}
+
+export interface UnmountedLayers extends Disposable {
+  readonly chainIds: readonly ChainID[];
+}
+
+/**
+ * Returns those of the layers on which no RW layer is mounted. RW layers on them are not mounted until this
+ * is disposed. It never waits: a layer below an RW layer that is at work is left out. Mounts in other mount
+ * namespaces are not seen (docs/reliability.md). The caller keeps RW layers from being made (`REPAIR`).
+ */
+export async function unmountedLayers(root: Root, chainIds: readonly ChainID[]): Promise<UnmountedLayers> {
+  const { layout, locks } = root;
+  const wanted = new Set(chainIds);
+  const above = new Map<string, readonly ChainID[]>();
+  for (const key of await listEntries(layout, layout.mounts)) {
+    const parent = readChainId(layout.at(layout.mount(key, 'parent')));
+    const below = parent === undefined ? [] : lineageOf(layout, parent).filter((each) => wanted.has(each));
+    if (below.length > 0) above.set(key, below);
+  }
+  const held = locks.tryEach('containers', above.keys());
+  try {
+    for (const [key, below] of above)
+      if (!held.keys.has(key) || (await isMounted(root, key)))
+        for (const chainId of below) wanted.delete(chainId);
+  } catch (error) {
+    await held.release();
+    throw error;
+  }
+  const release = (): void => void held.release();
+  return { chainIds: chainIds.filter((chainId) => wanted.has(chainId)), [Symbol.dispose]: release };
+}
+
+async function isMounted({ layout }: Root, key: string): Promise<boolean> {
+  const mountId = readText(layout.at(layout.mount(key, 'mount-id')))?.trim();
+  if (mountId === undefined || !/^[0-9a-f]{64}(?:-init)?$/.test(mountId)) return false;
+  return (await mountState(layout.at(layout.overlay(mountId, 'merged')))) !== 'none';
+}

@@ -1,0 +1,37 @@
+/** The options of taking a snapshot. */
+import { LayerstackError } from '../core/errors.ts';
+
+/** `auto`: seals, or copies where that is refused. */
+export type SnapshotMode = 'auto' | 'seal' | 'copy';
+
+export interface SnapshotOptions {
+  /** Unique among the snapshots of the store: letters, digits, `_`, `.` and `-`. Default: none. */
+  readonly name?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** How the snapshot is taken. Default `auto`; the snapshot's `method` says what it was. */
+  readonly mode?: SnapshotMode | undefined;
+  /**
+   * Whether the container's processes are frozen during a copy. True: an error where they cannot be. Default:
+   * where they have a cgroup (version 2) of their own.
+   */
+  readonly freeze?: boolean | undefined;
+  /**
+   * Resolves only when the snapshot and everything in it are on disk. Without it, a power cut may take what
+   * was written last, as in the container itself. Default false.
+   */
+  readonly durable?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Checks options that exclude each other.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
+ */
+export function checkSnapshotOptions({ mode, freeze }: SnapshotOptions): void {
+  if (freeze === true && mode === 'seal')
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      'a seal freezes nothing: take a copy (mode `copy`), or leave out `freeze`',
+      { key: 'options.freeze' },
+    );
+}

@@ -1,0 +1,46 @@
+/** The parts of a snapshot on disk, and the steps that make them. */
+import { entrySteps } from '../rwlayer/entry.ts';
+import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import { shortNameOf } from '../rwlayer/sealed.ts';
+import type { Layout } from '../system/layout.ts';
+import type { BatchStep } from '../system/native.ts';
+import { recordText, type SnapshotRecord } from './record.ts';
+
+/** Returns the steps that write the record where it does not count yet. */
+export function stageSteps(layout: Layout, record: SnapshotRecord): BatchStep[] {
+  return [
+    { op: 'mkdir', path: layout.snapshots, mode: 0o700, exist: true },
+    syncedFile(layout.stagedSnapshot(record.snapshot.id), recordText(record), 0o600),
+  ];
+}
+
+/** Returns the steps that make the parts of a snapshot beside its upper, in an existing directory. */
+export function partSteps(
+  layout: Layout,
+  { snapshot: { id, layer: parent } }: SnapshotRecord,
+  { link, lowers }: { readonly link: string; readonly lowers: readonly string[] },
+): BatchStep[] {
+  return [
+    syncedFile(layout.overlay(id, 'link'), link, 0o644),
+    { op: 'symlink', path: layout.link(link), target: `../${id}/diff` },
+    ...(lowers.length === 0 ? [] : [syncedFile(layout.overlay(id, 'lower'), lowers.join(':'), 0o644)]),
+    { op: 'write', path: layout.overlay(id, 'committed'), data: '', mode: 0o600 },
+    ...entrySteps(layout, { key: id, mountId: id, initId: undefined, parent }, true),
+  ];
+}
+
+/** Returns the lowers of a snapshot of a container. The init layer is the container's own. */
+export function belowSnapshot(layout: Layout, { initId }: RwLayer, lowers: readonly string[]): string[] {
+  const init = initId === undefined ? undefined : shortNameOf(layout, initId);
+  return lowers.filter((name) => name !== init);
+}
+
+/** Returns the step that writes a file, and brings it to disk. */
+export function syncedFile(path: string, data: string, mode: number): BatchStep {
+  return { op: 'write', path, data, mode, sync: true };
+}
+
+/** Returns the step that publishes a record. */
+export function publishStep(layout: Layout, id: string): BatchStep {
+  return { op: 'rename', from: layout.stagedSnapshot(id), to: layout.snapshot(id) };
+}

@@ -1,0 +1,144 @@
+/**
+ * Takes a snapshot by the first way that works, cheapest first:
+ *
+ * 1. The upper of an idle container is sealed (seal.ts).
+ * 2. So is that of a mounted one (seal-mounted.ts), where nothing writes and no other mount could.
+ * 3. Otherwise the upper is copied (copy.ts), frozen where that is possible.
+ *
+ * A snapshot by any of them has every write that returned before the call. The record says which it was.
+ */
+import { throwIfAborted } from '../core/abort.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { readDocuments } from '../container/fork.ts';
+import { rwLayerOf, type Container } from '../container/record.ts';
+import { isActive, type ContainerStore } from '../container/store.ts';
+import { newOverlayId } from '../layer/overlay.ts';
+import type { RwLayerStore } from '../rwlayer/store.ts';
+import type { Root } from '../system/root.ts';
+import { copyUpper } from './copy.ts';
+import type { SnapshotOptions } from './options.ts';
+import { sealMounted } from './seal-mounted.ts';
+import { seal } from './seal.ts';
+import type { Snapshot } from './snapshot.ts';
+import { stackToSeal, type SealedStack } from './stack.ts';
+
+/** Takes a snapshot of a container. The caller holds its lock, and that of the name. */
+export async function takeSnapshot(
+  root: Root,
+  containers: ContainerStore,
+  container: Container,
+  options: SnapshotOptions,
+): Promise<Snapshot> {
+  const { mode = 'auto', signal } = options;
+  const stack = stackToSeal(root, rwLayerOf(container));
+  const taking = new Taking(root, containers.rwLayers, container, stack);
+  // Frozen processes cannot leave, so there is nothing to try first.
+  if (mode === 'copy' || (mode === 'auto' && options.freeze === true)) return taking.copy(options);
+  try {
+    return await taking.seal(options);
+  } catch (error) {
+    const isRefused = LayerstackError.is(
+      error,
+      ...(['ERR_CONTAINER_BUSY', 'ERR_CONTAINER_MOUNTED', 'ERR_STORE_UNSUPPORTED'] as const),
+    );
+    if (mode === 'seal' || !isRefused) throw error;
+    root.log.info('a snapshot is taken by copying', { id: container.id, because: error.message });
+  }
+  throwIfAborted(signal);
+  return taking.copy(options);
+}
+
+/** One snapshot that is being taken. */
+class Taking {
+  readonly #root: Root;
+  readonly #rwLayers: RwLayerStore;
+  readonly #container: Container;
+  readonly #stack: SealedStack;
+
+  constructor(root: Root, rwLayers: RwLayerStore, container: Container, stack: SealedStack) {
+    this.#root = root;
+    this.#rwLayers = rwLayers;
+    this.#container = container;
+    this.#stack = stack;
+  }
+
+  async seal(options: SnapshotOptions): Promise<Snapshot> {
+    const root = this.#root;
+    const stack = this.#stack;
+    await requireIdle(root, this.#rwLayers, this.#container);
+    const layer = rwLayerOf(this.#container);
+    const facts = this.#facts(options);
+    const replacement = await this.#rwLayers.replacement(layer, facts.id);
+    const snapshot: Snapshot = {
+      ...{ ...facts, method: 'sealed', consistency: 'quiescent', bytes: 0 },
+      generation: replacement?.generation ?? 0,
+    };
+    const { durable = false } = options;
+    const sealing = { record: { snapshot, documents: this.#documents() }, stack, durable };
+    if (!replacement) {
+      await seal(root, layer, sealing);
+      return snapshot;
+    }
+    await using lowers = await this.#rwLayers.lowers(layer, options.signal);
+    await sealMounted(root, layer, { ...sealing, replacement, lowers });
+    return snapshot;
+  }
+
+  async copy(options: SnapshotOptions): Promise<Snapshot> {
+    const root = this.#root;
+    const layer = rwLayerOf(this.#container);
+    const mounted = await this.#rwLayers.mounted(layer);
+    return copyUpper(root, layer, {
+      facts: { ...this.#facts(options), generation: mounted?.generation ?? 0 },
+      documents: this.#documents(),
+      stack: this.#stack,
+      isIdle: mounted === undefined && (await this.#isIdle()),
+      isMounted: mounted !== undefined,
+      options,
+    });
+  }
+
+  async #isIdle(): Promise<boolean> {
+    try {
+      await requireIdle(this.#root, this.#rwLayers, this.#container);
+      return true;
+    } catch (error) {
+      if (LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) return false;
+      throw error;
+    }
+  }
+
+  #facts({ name, labels = {} }: SnapshotOptions) {
+    const { id, name: containerName, imageId, imageName, parent } = this.#container;
+    const stack = this.#stack;
+    return {
+      id: newOverlayId(),
+      ...{ name, labels, created: new Date().toISOString() },
+      ...{ parent: stack.parent, depth: stack.sealed.length + 1 },
+      ...{ containerId: id, containerName, imageId, imageName, layer: parent },
+    };
+  }
+
+  #documents() {
+    return readDocuments(this.#root.layout, this.#container.id);
+  }
+}
+
+/**
+ * Requires that nothing uses a container but its mount at its path, as far as the store and the kernel tell.
+ * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED.
+ */
+export async function requireIdle(root: Root, rwLayers: RwLayerStore, container: Container): Promise<void> {
+  const layer = rwLayerOf(container);
+  const refuse = (why: string): LayerstackError =>
+    new LayerstackError('ERR_CONTAINER_MOUNTED', `container ${container.name} ${why}`, {
+      ...{ id: container.id, path: rwLayers.mountPath(layer) },
+    });
+  if (isActive(container)) throw refuse(`is ${container.state}: stop it first`);
+  if (await rwLayers.isMounted(layer)) return;
+  if (root.caps.mountMethod !== 'flat' && (await rwLayers.isInUse(layer)))
+    throw refuse(
+      'is still in use, by a process in another mount namespace or one that was there before a forced ' +
+        'unmount: stop that process first',
+    );
+}

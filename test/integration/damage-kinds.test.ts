@@ -1,0 +1,33 @@
+/** Every kind of damage to a store of layerstack is found, stops one thing, and is mended as it is said. */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { ARCHIVE, DAMAGE_KINDS, expectMended } from '../support/damage-kinds.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+
+let scratch: string;
+let archive: string;
+let made = 0;
+
+beforeAll(async () => {
+  scratch = makeScratch('damage');
+  archive = join(scratch, 'all.tar');
+  writeFileSync(archive, ARCHIVE);
+  await using store = await Layerstack.open({ root: join(scratch, 'root') });
+  await store.images.load(archive);
+  await store.containers.create('app:1', { name: 'box' });
+});
+afterAll(() => dropScratch(scratch));
+
+it('sixty kinds and more are listed, each once', () => {
+  expect(DAMAGE_KINDS.length).toBeGreaterThanOrEqual(60);
+  expect(new Set(DAMAGE_KINDS.map(({ kind }) => kind)).size).toBe(DAMAGE_KINDS.length);
+});
+
+it.each(DAMAGE_KINDS)('$kind ($finding): $mended', async (kind) => {
+  const root = join(scratch, `copy${String(made++)}`);
+  execFileSync('cp', ['-a', join(scratch, 'root'), root]);
+  await expectMended(root, archive, kind);
+});
