@@ -14,7 +14,10 @@ import { fileURLToPath, URL } from 'node:url';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
-/** The folder of Node's headers, as node-gyp found it: config.gypi is a Python literal that begins with a comment. */
+/**
+ * The folder of Node's headers, as node-gyp found it: config.gypi is a Python literal that begins with a
+ * comment.
+ */
 function nodeHeaders() {
   const [, folder] = /"nodedir": "([^"]*)"/.exec(readFileSync('build/config.gypi', 'utf8'));
   return join(folder, 'include/node');

@@ -1,6 +1,6 @@
 /**
- * The first use of an image's files: a packed image against an extracted one, cold (after the machine's caches
- * are dropped) and warm. dockerd and podman read an extracted tree too.
+ * The first use of an image's files: a packed image against an extracted one, cold (after the machine's
+ * caches are dropped) and warm. dockerd and podman read an extracted tree too.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -58,8 +58,8 @@ export function bytesUsed(path) {
 }
 
 /**
- * Runs a command and watches it. Returns milliseconds, its output, its peak resident memory, and the most bytes
- * by which `volume` grew.
+ * Runs a command and watches it. Returns milliseconds, its output, its peak resident memory, and the most
+ * bytes by which `volume` grew.
  */
 export async function watched(command, args, { volume, ...options }) {
   const before = bytesUsed(volume);

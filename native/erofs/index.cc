@@ -74,11 +74,6 @@ class RangeSource : public ByteSource {
   Sha256 sum_;
 };
 
-class NoRaw : public RawSink {
- public:
-  void Raw(std::string_view) override {}
-};
-
 // Returns whether the file ends within the last block of a payload, as a tar without padding does. The kernel
 // reads whole blocks.
 bool IsCutShort(const Device& device, uint64_t end) {

@@ -28,7 +28,7 @@ struct IndexSource {
   // single layer keeps its whiteouts, in overlayfs's form, unless it is `whole`.
   std::vector<IndexLayer> layers;
   bool whole = true;
-  bool hashed = true;  // else contents are not read
+  bool hashed = true;  // without it, contents are not read
   TarLimits limits;
   uint64_t max_bytes = UINT64_MAX;  // of each tar, holes included
 };

@@ -33,7 +33,7 @@ constexpr size_t kTarPiece = 256 << 10;
 // Those of layers from this machine's own file system (layer/limits.ts).
 constexpr TarLimits kLimits{UINT64_MAX, PATH_MAX, 16 << 20};
 
-// The result does not depend on the rest of the layer.
+// Thrown when the rest of the layer cannot change the result.
 struct Decided {};
 
 using Kind = Difference::Kind;
@@ -88,7 +88,8 @@ class RebuiltTar : public ByteSource, public RawSink {
   }
   void Raw(std::string_view) override {}
 
-  // Allows files of the layer only in the content of the member. Elsewhere they could be headers without end.
+  // Allows files of the layer only in the content of the member. In a header, a large file of the layer could
+  // make the header endless.
   void BeginMember(const TarMember& member) { room_ = member.payload; }
   // The digest is not needed: the layer is damaged.
   void StopSum() { summed_ = false; }
@@ -289,7 +290,7 @@ class LayerCheck {
     raw_.erase(raw);  // its other names have the same content
   }
 
-  // All names of a node are one inode, which has no other names.
+  // Requires that all names of a node lead to one inode, and that it has no other names.
   void CompareLinks(const LayerEntry& entry, uint32_t index, const std::string& path) {
     const bool linked = names_[index] > 1;
     if (S_ISDIR(entry.info.st_mode) || (!linked && entry.info.st_nlink == 1)) return;
@@ -308,21 +309,21 @@ class LayerCheck {
     if (!source_.contents) return;
     const std::string facts = DifferentMetadata(entry, node, rules_);
     if (facts.empty() || damaged_.contains(path)) return;  // a changed file has another time too
-    const bool mend = source_.mend && result_.proven;
-    if (mend) SetMetadata(entry, node, rules_);
-    Add(Kind::kMetadata, path, "has " + facts, mend);
+    const bool set_metadata = source_.set_metadata && result_.proven;
+    if (set_metadata) SetMetadata(entry, node, rules_);
+    Add(Kind::kMetadata, path, "has " + facts, set_metadata);
   }
 
   static std::string Join(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
   }
 
-  void Add(Kind kind, const std::string& path, std::string what, bool mended = false) {
+  void Add(Kind kind, const std::string& path, std::string what, bool repaired = false) {
     ++result_.count;
     if (kind == Kind::kMetadata) ++result_.metadata;
     if (kind != Kind::kMetadata && source_.stop_early) throw Decided();
     if (result_.differences.size() < kMaxDifferences)
-      result_.differences.push_back({kind, path, std::move(what), mended});
+      result_.differences.push_back({kind, path, std::move(what), repaired});
   }
 
   const ComparisonSource& source_;

@@ -15,20 +15,20 @@ struct ComparisonSource {
   std::string diff;
   std::string tar_split;
   std::string diff_id;  // hex
-  // Reads the contents of files. Without it nothing is proven, contents differ only by their size, and
-  // neither metadata nor whiteouts are compared: dockerd extracts some layers through a mount, which makes
-  // other whiteouts that show the same.
+  // Reads the contents of files. Without it, only sizes are compared, nothing is proven, and metadata and
+  // whiteouts are not compared: dockerd extracts some layers through a mount, which makes other whiteouts
+  // that show the same.
   bool contents = true;
   // BuildKit makes a layer of an upper: attributes, sockets and the root's metadata that its tar lacks do not
   // count as differences.
   bool of_upper = false;
-  // The owners of a root for user namespaces are those of the tar plus these.
+  // Are added to the owners in the tar, for a root of user namespaces.
   uint32_t first_uid = 0;
   uint32_t first_gid = 0;
   // Stops at the first difference that is not of metadata.
   bool stop_early = false;
   // Sets modes, owners, times and attributes as the tar has them, if the tar has the DiffID.
-  bool mend = false;
+  bool set_metadata = false;
   // The most bytes of the tar that are read in a second; 0 for no bound.
   uint64_t rate = 0;
 };
@@ -42,7 +42,7 @@ struct Difference {
   Kind kind;
   std::string path;
   std::string what;
-  bool mended = false;
+  bool repaired = false;
 };
 
 inline constexpr size_t kMaxDifferences = 100;

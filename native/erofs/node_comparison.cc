@@ -1,7 +1,6 @@
 #include "erofs/node_comparison.h"
 
 #include <fcntl.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -31,11 +30,6 @@ const char* KindName(mode_t mode) {
     case S_IFIFO: return "a fifo";
     default: return "a socket";
   }
-}
-
-uint32_t PackedNumber(dev_t device) {
-  const unsigned low = minor(device);
-  return (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
 }
 
 std::string LinkTarget(const LayerEntry& entry) {
@@ -128,8 +122,9 @@ std::string DifferentMetadata(const LayerEntry& entry, const Node& node, const M
     AddFact(facts, "owner " + std::to_string(info.st_uid) + ":" + std::to_string(info.st_gid) +
                        " instead of " + std::to_string(uid) + ":" + std::to_string(gid));
   }
-  // A header without a fraction may come from a program that leaves it out, and a file system may not store
-  // it: then the time of the last change, which the kernel sets, has none either.
+  // Fractions are compared only if both sides have them. A header may come from a program that leaves
+  // fractions out. On a file system that stores none, the change time, which the kernel sets, has no fraction
+  // either.
   const bool stored = info.st_mtim.tv_nsec != 0 || info.st_ctim.tv_nsec != 0;
   const bool exact = node.nanoseconds != 0 && stored;
   if (node.dated &&

@@ -39,11 +39,6 @@ class CopiedSource : public ByteSource {
   uint64_t size_ = 0;
 };
 
-class NowhereSink : public RawSink {
- public:
-  void Raw(std::string_view) override {}
-};
-
 UniqueFd MakeFile(const std::string& path) {
   return OpenEntryFile(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
@@ -56,8 +51,8 @@ ExtractedLayer PackedLayer::Take(ByteSource& source) {
   writer_ = std::make_unique<Writer>(index_.get(), kTarBlockBits, std::vector<Device>{{tar_.get(), 0, ""}});
   tree_ = std::make_unique<LayerTree>(warnings_);
   CopiedSource bytes(source, tar_.get());
-  NowhereSink nowhere;
-  TarReader reader(bytes, nowhere, options_.limits, kLayerCodes);
+  NoRaw raw;
+  TarReader reader(bytes, raw, options_.limits, kLayerCodes);
   SizeBound bound(options_.max_bytes);
   TarMember member;
   while (reader.Next(member)) {

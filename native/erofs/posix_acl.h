@@ -1,5 +1,5 @@
-// Applies the kernel's rules for POSIX ACLs in attributes. A kernel that reads EROFS applies none: it takes
-// the ACLs as they are.
+// Applies the kernel's rules for POSIX ACLs in attributes. For EROFS the kernel does not apply these rules:
+// it uses the stored ACLs.
 #pragma once
 
 #include <sys/types.h>

@@ -84,6 +84,11 @@ Node* Tree::Add(const TarMember& member) {
   return kind == S_IFREG ? &node : nullptr;
 }
 
+uint32_t PackedNumber(dev_t device) {
+  const unsigned low = minor(device);
+  return (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
+}
+
 void Tree::Fill(Node& node, const TarMember& member, mode_t kind) {
   if (kind == S_IFLNK) {
     node.target = LinkTargetOf(member);
@@ -91,9 +96,7 @@ void Tree::Fill(Node& node, const TarMember& member, mode_t kind) {
   } else if (kind == S_IFREG) {
     node.size = member.size;
   } else if (kind != S_IFDIR) {
-    dev_t device = DeviceOf(member);
-    unsigned low = minor(device);
-    node.number = (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
+    node.number = PackedNumber(DeviceOf(member));
   }
 }
 

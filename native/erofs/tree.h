@@ -31,6 +31,9 @@ struct SparseSource {
   SparseMap map;
 };
 
+// Returns a device number as the kernel packs it.
+uint32_t PackedNumber(dev_t device);
+
 using Xattrs = std::map<std::string, std::string>;
 
 struct Node {
@@ -45,10 +48,10 @@ struct Node {
   int64_t seconds = 0;
   uint64_t size = 0;
   uint64_t nid = 0;
-  uint32_t number = 0;  // of a device, as the kernel packs it
+  uint32_t number = 0;  // of a device, see PackedNumber
   uint32_t block = 0;   // where the content begins
-  uint16_t device = 0;  // that the content is on; 0 is the image itself
-  bool opaque = false;  // hides what layers below have in it
+  uint16_t device = 0;  // the device that holds the content; 0: the image itself
+  bool opaque = false;  // hides the entries of lower layers
   bool dated = false;   // a member has set its time
   std::string target;   // of a link
   std::unique_ptr<Xattrs> xattrs;

@@ -39,11 +39,6 @@ class FileSource : public ByteSource {
   char buffer_[16 << 10];
 };
 
-class NoRaw : public RawSink {
- public:
-  void Raw(std::string_view) override {}
-};
-
 }  // namespace
 
 std::vector<TarIndexEntry> IndexTar(int fd, uint64_t max_members) {

@@ -35,6 +35,12 @@ class RawSink {
   virtual void Raw(std::string_view bytes) = 0;
 };
 
+// For readers that write no tar-split.
+class NoRaw : public RawSink {
+ public:
+  void Raw(std::string_view) override {}
+};
+
 struct TarMember {
   char type = '0';  // as in the header, but NUL has become '0' or '5'
   std::string name;

@@ -156,7 +156,7 @@ Napi::Value ComparisonValue(Napi::Env env, erofs::Comparison& comparison) {
     value.Set("kind", DifferenceName(difference.kind));
     value.Set("path", difference.path);
     value.Set("what", difference.what);
-    value.Set("mended", difference.mended);
+    value.Set("repaired", difference.repaired);
     differences.Set(i, value);
   }
   Napi::Object value = Napi::Object::New(env);
@@ -187,7 +187,7 @@ class LayerComparison : public Napi::ObjectWrap<LayerComparison> {
     source.stop_early = BoolArg(options.Get("stopEarly"), "stopEarly");
     source.first_uid = options.Get("firstUid").As<Napi::Number>().Uint32Value();
     source.first_gid = options.Get("firstGid").As<Napi::Number>().Uint32Value();
-    source.mend = BoolArg(options.Get("mend"), "mend");
+    source.set_metadata = BoolArg(options.Get("setMetadata"), "setMetadata");
     source.rate = static_cast<uint64_t>(IntArg(options.Get("rate"), "rate"));
     Napi::Promise result = Async<erofs::Comparison>(
         info.Env(), [source, stop = stop_] { return erofs::CompareLayer(source, [&] { ThrowIfSet(stop); }); },

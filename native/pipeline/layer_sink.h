@@ -1,4 +1,4 @@
-// What becomes of a layer's tar: a directory with its tar-split, or another form of a layer.
+// Stores a layer's tar: as a directory with its tar-split, or in another form.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ class LayerSink {
  public:
   virtual ~LayerSink() = default;
   // Reads the uncompressed tar to its end, on a thread that has called IsolateThread. A Failure has the fact
-  // `member` if a member is at fault. It leaves its files half written.
+  // `member` if a member is at fault. After a failure, the files stay half written.
   virtual ExtractedLayer Take(ByteSource& source) = 0;
   // Called after Take, when the digest of the tar (hex) is known.
   virtual void Finish(const std::string& /*diff_id*/) {}

@@ -14,7 +14,7 @@ enum class ErofsMethod {
 
 // Returns a read-only mount that is not attached to a path and ends with its fd. The caller may close the
 // files afterwards; they must not change. Throws the system error with the kernel's own words: ENODEV where
-// the kernel has no EROFS, ENOTBLK where it accepts no files (or no files of their file system).
+// the kernel has no EROFS, ENOTBLK where it cannot mount files of this file system, or any files.
 UniqueFd OpenErofs(int image, const std::vector<int>& devices, ErofsMethod method = ErofsMethod::kFile);
 
 }  // namespace layerstack

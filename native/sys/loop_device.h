@@ -1,4 +1,4 @@
-// Files as block devices, for a kernel that mounts nothing else.
+// Files as block devices, for a kernel that mounts only block devices.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@ struct LoopDevice {
   std::string path;
 };
 
-// Makes a device of `file`, which the caller may close then. Bytes beyond the last whole 512 are not in it.
-// Throws the system error.
+// Makes a device of `file`, which the caller may close then. A device leaves out an incomplete last 512-byte
+// block. Throws the system error.
 LoopDevice OpenLoop(int file);
 
 }  // namespace layerstack

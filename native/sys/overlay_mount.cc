@@ -213,7 +213,7 @@ class Mounter {
   [[noreturn]] void ThrowShortName(const std::string& lower) const {
     ThrowInput("ERR_STORE_CORRUPT",
                mount_.root + "/" + lower +
-                   " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
+                   " does not lead to a layer's ../ID/diff: `fsck --repair` repairs short names",
                {{"path", mount_.root + "/" + lower}});
   }
 

@@ -37,7 +37,7 @@ void CarryRaw(UniqueFd file, uint64_t size, TarSplitWriter& writer, const std::s
 
 }  // namespace
 
-ReplacedFiles::ReplacedFiles(std::string diff) : root_(std::move(diff) + ".aside") {}
+ReplacedFiles::ReplacedFiles(std::string diff) : root_(std::move(diff) + ".replaced") {}
 
 void ReplacedFiles::Add(int dir, const char* name, const std::string& path, uint64_t recorded) {
   if (count_ >= kMaxReplaced) {

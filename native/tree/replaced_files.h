@@ -16,7 +16,7 @@ namespace layerstack {
 
 class ReplacedFiles {
  public:
-  // `diff`: the layer's directory. Replaced files go to `<diff>.aside`, which is made when first needed.
+  // `diff`: the layer's directory. Replaced files go to `<diff>.replaced`, which is made when first needed.
   explicit ReplacedFiles(std::string diff);
 
   // Moves the entry away. `path`: where it really is. `recorded`: how many file entries the tar-split has so
@@ -30,7 +30,7 @@ class ReplacedFiles {
  private:
   struct Replaced {
     uint64_t recorded;
-    uint64_t number;  // its name in `<diff>.aside`
+    uint64_t number;  // its name in `<diff>.replaced`
   };
   std::string Find(const std::string& name, uint64_t entry) const;
   void Rewrite(const std::string& path, int output, const std::function<void()>& check);

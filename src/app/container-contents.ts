@@ -215,8 +215,7 @@ export class ContainerContents {
       if (!isSystemError(error, 'ENOENT') && !LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
       const { root, containers } = this.#parts;
       // The remover holds the container's lock until nothing of it is left.
-      await using lock = await root.locks.acquire('containers', container.id);
-      void lock;
+      await using _lock = await root.locks.acquire('containers', container.id);
       await containers.resolve(container.id);
       throw error;
     }

@@ -144,9 +144,9 @@ function mountFindings(probe: Probe, method: MountMethod): Finding[] {
 }
 
 const EROFS_METHODS: Readonly<Record<ErofsMethod | 'none', string>> = {
-  file: 'archives are mounted in place, by EROFS over the files',
-  loop: 'archives are mounted in place, by EROFS over loop devices',
-  none: 'archives cannot be mounted in place (no EROFS with blocks of 512 bytes): they are extracted',
+  file: 'archives and packed images are mounted by EROFS, over their files',
+  loop: 'archives and packed images are mounted by EROFS, over loop devices',
+  none: 'the kernel cannot mount EROFS with 512-byte blocks, so archives and new images are extracted',
 };
 
 async function packedFinding({ probe }: Capabilities, directory: string): Promise<Finding> {
@@ -188,7 +188,7 @@ async function rootFinding(place: RootPlace): Promise<Finding> {
     'root',
     found === undefined,
     found === undefined ? `only root can write to ${place.path}` : `${found.path}: ${found.why}`,
-    `others can make root read and write anything: ${found?.remedy ?? ''}`,
+    `others can make root read and write anything: ${found?.hint ?? ''}`,
   );
 }
 
@@ -284,11 +284,11 @@ function programFindings(): Finding[] {
   ];
 }
 
-function programFinding(name: string, purpose: string, remedy: string): Finding {
+function programFinding(name: string, purpose: string, advice: string): Finding {
   const path = findProgram(name);
   return {
     ...{ name, state: 'ok', detail: path ?? `not installed (${purpose})` },
-    advice: path === undefined ? remedy : '',
+    advice: path === undefined ? advice : '',
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * The form in which new images are stored. The caller's choice comes first, then the root's own default, in
- * `layerstack/settings.json`: `{"form": "packed"}`. A kernel that mounts no packed layers gets classic ones.
+ * `layerstack/settings.json`: `{"form": "packed"}`. Where the kernel cannot mount packed
+ * layers, images are extracted.
  */
 import { constants } from 'node:fs';
 import * as json from '../core/json.ts';
@@ -31,7 +32,9 @@ export async function chooseForm(root: Root, wanted: StoreForm | undefined): Pro
   if ((await probeErofs(root.layout.root)) !== 'none') return { form, notices: [] };
   return {
     form: 'classic',
-    notices: ['This kernel mounts no packed layers (EROFS with blocks of 512 bytes): they are extracted'],
+    notices: [
+      'This kernel cannot mount packed layers (it lacks EROFS with 512-byte blocks), so the layers are extracted',
+    ],
   };
 }
 

@@ -120,7 +120,9 @@ export class Images {
         `${fd} is not a file descriptor: open the file first`,
       );
     const { saveTo } = await late();
-    await timed('save', 'total', () => saveTo(fd, this.#parts, namesOf(images), { ...options, onSaved: this.#saved }));
+    await timed('save', 'total', () =>
+      saveTo(fd, this.#parts, namesOf(images), { ...options, onSaved: this.#saved }),
+    );
   }
 
   /**
@@ -204,7 +206,7 @@ export class Images {
    * all stay as they were.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_IMAGE_IN_USE where an image
    *   that
-   *   is not named has all layers of one, ERR_UNSUPPORTED where the kernel mounts no packed layers,
+   *   is not named has all layers of one, ERR_UNSUPPORTED where the kernel cannot mount packed layers,
    *   ERR_STORE_CORRUPT for a layer that was changed, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    * @example
    * ```ts

@@ -8,20 +8,19 @@ import { checkArguments } from '../core/arguments.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
 import { NamedObjects } from '../container/named-objects.ts';
-import type { ContainerUsage } from '../container/store.ts';
-import type { ImageUsage } from '../image/store.ts';
 import type { Orphan, OrphanOptions } from '../rwlayer/orphans.ts';
-import type { Snapshot } from '../snapshot/snapshot.ts';
 import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
-import type { Logger } from '../system/log.ts';
+import { DEFAULT_ROOT } from '../system/environment.ts';
 import { Root } from '../system/root.ts';
 import { Archives } from './archives.ts';
 import { Containers } from './containers.ts';
+import { diskUsage, type DiskUsage } from './disk-usage.ts';
 import type { Finding } from './doctor.ts';
 import { readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
+import type { OpenOptions } from './open-options.ts';
 import type { ScrubOptions } from './scrub.ts';
 import { readScrub, type ScrubStatus } from './scrub-status.ts';
 import { SIGNATURES } from './signatures/store.ts';
@@ -29,44 +28,6 @@ import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
 import { StoreParts, type CloseOptions } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
-
-/** The directory of the store where no other is named. */
-export const DEFAULT_ROOT = '/var/lib/layerstack';
-
-export interface OpenOptions {
-  /** The store's directory. It is made if it is missing. Docker's own (`/var/lib/docker`) works too. */
-  readonly root?: string | undefined;
-  /** Writes nothing, so it works beside a running dockerd. Default false. */
-  readonly readOnly?: boolean | undefined;
-  /**
-   * Opens a root that users other than root can write to, or rename. Such users can make root read and write
-   * any file. Default false: such a root is refused (ERR_STORE_UNSAFE).
-   */
-  readonly allowUnsafeRoot?: boolean | undefined;
-  /**
-   * Default: `NODE_DEBUG=layerstack`. A call that has made its change resolves, even if a later step fails. A
-   * warning that begins with `done, but` then names that step.
-   */
-  readonly log?: Logger | undefined;
-  /**
-   * The file of the native addon, for bundled programs, where it is neither in the package nor named by
-   * `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
-   */
-  readonly addon?: string | undefined;
-}
-
-/** How much disk a store uses, in the terms of docker's API; sizes in bytes. */
-export interface DiskUsage extends ImageUsage {
-  readonly Containers: readonly ContainerUsage[];
-  readonly Snapshots: readonly SnapshotUsage[];
-}
-
-/** The disk usage of one snapshot. */
-export interface SnapshotUsage {
-  readonly snapshot: Snapshot;
-  /** Bytes that no other snapshot has. */
-  readonly size: number;
-}
 
 /**
  * An opened store.
@@ -190,25 +151,8 @@ export class Layerstack implements AsyncDisposable {
    * Returns how much disk images, containers and snapshots use. Sizes of layers come from their metadata;
    * sizes of containers are measured.
    */
-  async usage(): Promise<DiskUsage> {
-    const { images, containers } = this.#parts;
-    const Containers = await containers.usage();
-    const users = Containers.map(({ container, active }) => ({
-      containerId: container.id,
-      imageId: container.imageId,
-      running: active,
-    }));
-    const Snapshots: SnapshotUsage[] = [];
-    for (const snapshot of await this.#parts.listSnapshots()) {
-      const size = await containers.rwLayers.contentSize({ mountId: snapshot.id });
-      Snapshots.push({ snapshot, size });
-      users.push({ containerId: snapshot.id, imageId: snapshot.imageId, running: false });
-    }
-    const parents = [
-      ...Containers.flatMap(({ container }) => container.parent ?? []),
-      ...Snapshots.flatMap(({ snapshot }) => snapshot.layer ?? []),
-    ];
-    return { ...(await images.usage(users, parents)), Containers, Snapshots };
+  usage(): Promise<DiskUsage> {
+    return diskUsage(this.#parts);
   }
 
   /**
@@ -280,14 +224,8 @@ export class Layerstack implements AsyncDisposable {
    * complete. Its name must begin with `.tmp-`. In a store that cannot be written (open read-only, or on a
    * full disk) this does nothing.
    */
-  async announceTemporary(path: string): Promise<AsyncDisposable> {
-    const { root } = this.#parts;
-    try {
-      return await root.session().temporary(path);
-    } catch (error) {
-      root.log.debug('a temporary file could not be announced by a marker', { path, error });
-      return { [Symbol.asyncDispose]: () => Promise.resolve() };
-    }
+  announceTemporary(path: string): Promise<AsyncDisposable> {
+    return this.#parts.announceTemporary(path);
   }
 
   /**

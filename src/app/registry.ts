@@ -129,7 +129,7 @@ export class Registry {
   }
 
   /**
-   * Forgets the login at a registry. Resolves with false if there was no login. Durable on return.
+   * Forgets the login at a registry. Resolves with false if it had no login. Durable on return.
    * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
    */
   async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {

@@ -102,7 +102,7 @@ export class StoreParts {
 
   /**
    * Settles images while the caller does something else; {@link close} waits for it, unless `signal` ends it.
-   * An image that cannot be settled stays packed, and does not keep the others from it.
+   * An image that cannot be settled stays packed. The other images are settled all the same.
    */
   settleLater(form: StoreForm, ids: readonly ImageID[], signal: AbortSignal | undefined): void {
     if (form !== 'auto') return;
@@ -124,6 +124,16 @@ export class StoreParts {
       if (!LayerstackError.is(error, 'ERR_IMAGE_NOT_FOUND')) throw error;
       // The image was removed meanwhile. Layers that were extracted for it are not needed.
       await this.images.resume();
+    }
+  }
+
+  /** @see Layerstack.announceTemporary */
+  async announceTemporary(path: string): Promise<AsyncDisposable> {
+    try {
+      return await this.root.session().temporary(path);
+    } catch (error) {
+      this.root.log.debug('a temporary file could not be announced by a marker', { path, error });
+      return { [Symbol.asyncDispose]: () => Promise.resolve() };
     }
   }
 

@@ -1,8 +1,8 @@
 /**
  * Keeps the names and settings of the networks and volumes that docker's clients make. layerstack does no
- * networking and mounts no volumes, but clients (compose) expect to find what they have made. Each kind has
- * one document, `layerstack/networks.json` and `layerstack/volumes.json`, which is replaced as a whole under
- * a lock.
+ * networking and does not mount volumes, but clients (compose) expect to find what they have made. Each kind
+ * has one document, `layerstack/networks.json` and `layerstack/volumes.json`, which is replaced as a whole
+ * under a lock.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';

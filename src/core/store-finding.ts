@@ -8,8 +8,8 @@ export const FINDING_CODES = [
   /** An invalid entry of layerdb: dockerd hides its images, and cannot pull the layer again. */
   'layer-incomplete',
   /**
-   * The layer is not what its DiffID stands for: contents differ, or entries are missing or additional; or
-   * its original tar cannot be rebuilt.
+   * The layer does not have the content that its DiffID names: contents differ, or entries are missing or
+   * additional; or its original tar cannot be rebuilt.
    */
   'layer-damaged',
   /** Modes, owners, times or attributes of a layer's files differ from those in its tar. */

@@ -59,8 +59,8 @@ interface State {
   readonly content: string;
   /** Empty for an image that has no metadata. */
   readonly metadata: string;
-  /** Whether a later change of the files would change this state, see {@link SETTLED_MS}. */
-  readonly settled: boolean;
+  /** Whether a later change of the files would change this state, see {@link MIN_AGE_MS}. */
+  readonly oldEnough: boolean;
 }
 
 /** A set of images. */
@@ -69,7 +69,7 @@ interface Ids {
 }
 
 /** The state of images that are being changed. It equals the state of no file, so the entry is not kept. */
-const CHANGING: Omit<State, 'form'> = { content: 'changing', metadata: 'changing', settled: false };
+const CHANGING: Omit<State, 'form'> = { content: 'changing', metadata: 'changing', oldEnough: false };
 
 const VERSION = 2;
 /** Enough for ten thousand images with many labels. */
@@ -80,7 +80,7 @@ const NOTHING: CatalogContent = { layers: '', images: [] };
  * A file that changes twice within one tick of the kernel's clock (up to 10 ms) shows one change time. So an
  * entry is not kept if its files changed less than this before they were read.
  */
-const SETTLED_MS = 1000;
+const MIN_AGE_MS = 1000;
 /**
  * Reading images yields to other work on the event loop after this many, which take one or two milliseconds.
  */
@@ -126,7 +126,7 @@ export class Catalog {
       if (entry === undefined) continue;
       if (entry.top === null || isSame || layers.has(hexOf(entry.top))) found.push(entry);
       else this.#skip(id, 'a layer of it is missing');
-      if (valid || state.settled) lasting.push(entry);
+      if (valid || state.oldEnough) lasting.push(entry);
     }
     const now = { layers: found.length === lasting.length ? layerState : '', images: lasting };
     const changed =
@@ -157,8 +157,8 @@ export class Catalog {
     const { layout } = this.#root;
     const stats = statEntry(layout.at(layout.layers));
     const packed = statEntry(layout.at(layout.packedLayers));
-    const settled = stats && isSettled(Math.max(stats.ctimeMs, packed?.ctimeMs ?? 0));
-    return settled ? [stats, ...(packed ? [packed] : [])].map(mark).join(' ') : '';
+    const oldEnough = stats && isOldEnough(Math.max(stats.ctimeMs, packed?.ctimeMs ?? 0));
+    return oldEnough ? [stats, ...(packed ? [packed] : [])].map(mark).join(' ') : '';
   }
 
   async #layerNames(): Promise<string[]> {
@@ -231,7 +231,7 @@ export class Catalog {
           form,
           content: `${mark(content)}.${content.size}`,
           metadata: metadata ? mark(metadata) : '',
-          settled: isSettled(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
+          oldEnough: isOldEnough(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
         });
       }
     }
@@ -323,8 +323,8 @@ export class Catalog {
   }
 }
 
-function isSettled(changedMs: number): boolean {
-  return changedMs < Date.now() - SETTLED_MS;
+function isOldEnough(changedMs: number): boolean {
+  return changedMs < Date.now() - MIN_AGE_MS;
 }
 
 /** The parts of a file's stat that show whether it has changed. */

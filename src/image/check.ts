@@ -4,8 +4,7 @@
  * every name must have an image, and there must not be metadata for missing images. Configs cannot be
  * repaired. References to missing objects can be dropped.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { throwIfAborted } from '../core/abort.ts';
+import { pause, throwIfAborted } from '../core/abort.ts';
 import {
   chainIdOf,
   chainIds,
@@ -89,7 +88,7 @@ async function* checkChange(root: Root): AsyncGenerator<Problem> {
   const there = (): number | undefined => statEntry(layout.at(path))?.ino;
   const found = there();
   if (found === undefined) return;
-  await sleep(CHANGE_MS);
+  await pause(CHANGE_MS);
   if (there() !== found) return;
   yield {
     code: 'change-unfinished',

@@ -30,7 +30,7 @@ interface Stores {
  * After an error each image has the form that it had.
  * @returns the images of which something was in Docker's form
  * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, also where one is removed meanwhile; ERR_IMAGE_IN_USE
- *   where another image needs all its layers in Docker's form; ERR_UNSUPPORTED where the kernel mounts no
+ *   where another image needs all its layers in Docker's form; ERR_UNSUPPORTED where the kernel cannot mount
  *   packed layers; ERR_STORE_CORRUPT for a changed layer; ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
  */
 export async function packImages(

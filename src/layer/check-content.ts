@@ -62,7 +62,7 @@ export const REPLACE =
   '`fsck --deep --repair --from ARCHIVE` replaces it from an archive that has the layer, and `--pull` from its registry';
 
 /** The repair of a layer, and its advice. */
-interface Mending {
+interface Repair {
   readonly advice: string;
   readonly repair?: (() => Promise<void>) | undefined;
 }
@@ -71,18 +71,18 @@ interface Mending {
  * Chooses the smallest repair after which the layer matches its DiffID: set its metadata, make a new copy
  * from its own tar, or fetch a copy.
  */
-function mending(
+function repairOf(
   root: Root,
   layer: ClassicLayer,
   compared: ComparedLayer,
   options: ContentCheckOptions,
-): Mending {
+): Repair {
   const { proven, count, metadata } = compared;
   const { fetch } = options.layers;
   if (proven && count === metadata)
     return {
       advice: 'repair sets it as the layer has it',
-      repair: once(() => mendMetadata(root, layer, options)),
+      repair: once(() => repairMetadata(root, layer, options)),
     };
   if (proven)
     return {
@@ -101,13 +101,13 @@ async function* differences(
   const { layout } = root;
   const { proven, count, metadata, digest } = compared;
   const content = layout.overlay(layer.cacheId, 'diff');
-  const mended = mending(root, layer, compared, options);
+  const repair = repairOf(root, layer, compared, options);
   const problem = (path: string, what: string, kind: LayerDifference['kind']): Problem => ({
     code: kind === 'metadata' ? 'layer-metadata' : 'layer-damaged',
     severity: 'error',
     path,
     message: `layer ${layer.diffId}: ${what}`,
-    ...mended,
+    ...repair,
   });
   for (const { kind, path, what } of compared.differences)
     yield problem(path === '' ? content : `${content}/${path}`, `'${path}' ${what}`, kind);
@@ -121,18 +121,18 @@ async function* differences(
 }
 
 /** Sets the metadata of the layer's files as its tar has it. Durable on return. */
-async function mendMetadata(
+async function repairMetadata(
   root: Root,
   layer: ClassicLayer,
   { guard, signal }: ContentCheckOptions,
 ): Promise<void> {
-  const mend = async (): Promise<void> => {
+  const repair = async (): Promise<void> => {
     await using _guard = await guard(layer);
-    await compareLayer(root.layout, layer, { mend: true, signal });
+    await compareLayer(root.layout, layer, { setMetadata: true, signal });
     await apply(root, [{ op: 'syncfs', path: root.layout.overlay2 }]);
     await dropFlats(root, layer.chainId);
   };
-  await underLock(root, layer.chainId, mend, [REPAIR]);
+  await underLock(root, layer.chainId, repair, [REPAIR]);
 }
 
 async function* checkSize(root: Root, { chainId, cacheId, size }: ClassicLayer): AsyncGenerator<Problem> {

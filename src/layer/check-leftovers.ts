@@ -11,6 +11,7 @@ import { allMarkers } from '../system/session.ts';
 import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
 import { usedDirectories } from './cache-ids.ts';
 import { apply } from './check-overlay.ts';
+import { isShortName } from './overlay.ts';
 import { unclaimedDirectories } from './unclaimed.ts';
 
 /**
@@ -117,7 +118,7 @@ function lowersOf(layout: Layout, containers: ReadonlySet<string>): string[] {
     (readText(layout.at(layout.overlay(id, 'lower'))) ?? '')
       .trim()
       .split(':')
-      .filter((lower) => /^l\/[A-Z2-7]{26}$/.test(lower))
+      .filter(isShortName)
       .map((lower) => readLink(layout.at(`${layout.overlay2}/${lower}`))?.split('/')[1] ?? ''),
   );
 }

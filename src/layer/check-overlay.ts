@@ -10,7 +10,7 @@ import type { BatchStep } from '../system/native.ts';
 import { findLink, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { readLink, statEntry } from '../system/store-files.ts';
-import { newLinkId } from './overlay.ts';
+import { isLinkId, newLinkId } from './overlay.ts';
 
 /** The expected state of a directory. */
 export interface ExpectedOverlay {
@@ -29,8 +29,6 @@ export interface ExpectedOverlay {
  * while its layers change.
  */
 export const REPAIR = 'repair';
-
-const LINK = /^[A-Z2-7]{26}$/;
 
 /** Yields the problems of a directory. The caller may repair each one before it asks for the next. */
 export async function* checkOverlay(root: Root, expected: ExpectedOverlay): AsyncGenerator<Problem> {
@@ -53,7 +51,7 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
   const { layout } = root;
   const path = layout.overlay(id, 'link');
   const link = await readEntry(layout, path);
-  if (link === undefined || !LINK.test(link)) {
+  if (link === undefined || !isLinkId(link)) {
     yield {
       code: 'overlay-link',
       severity: 'error',
@@ -96,7 +94,7 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
 async function writeLink(root: Root, id: string): Promise<void> {
   const { layout } = root;
   const known = await findLink(layout, id);
-  const name = known !== undefined && LINK.test(known) ? known : newLinkId();
+  const name = known !== undefined && isLinkId(known) ? known : newLinkId();
   await replace(root, layout.overlay(id, 'link'), name, 0o644);
   if (name !== known) await apply(root, [symlink(root, name, id)]);
 }
@@ -135,7 +133,7 @@ export async function stackOf(
   below: readonly string[] | undefined,
 ): Promise<readonly string[] | undefined> {
   const link = await readEntry(root.layout, root.layout.overlay(id, 'link'));
-  return below === undefined || link === undefined || !LINK.test(link) ? undefined : [`l/${link}`, ...below];
+  return below === undefined || link === undefined || !isLinkId(link) ? undefined : [`l/${link}`, ...below];
 }
 
 /** Applies the steps. They are durable on return. */

@@ -16,7 +16,7 @@ import type { ClassicLayer } from './layerdb.ts';
 
 export interface CompareOptions {
   /** Sets the metadata that differs, where the tar has the DiffID. Default false. */
-  readonly mend?: boolean;
+  readonly setMetadata?: boolean;
   /**
    * Reads the contents of files. Without it contents differ only by their size, and neither metadata nor
    * whiteouts are compared. Default true.
@@ -40,7 +40,7 @@ export type ComparableLayer = Pick<ClassicLayer, 'chainId' | 'diffId' | 'cacheId
 export async function compareLayer(
   layout: Layout,
   { chainId, diffId, cacheId }: ComparableLayer,
-  { mend = false, contents = true, stopEarly = false, rate = 0, signal }: CompareOptions = {},
+  { setMetadata = false, contents = true, stopEarly = false, rate = 0, signal }: CompareOptions = {},
 ): Promise<ComparedLayer | undefined> {
   throwIfAborted(signal);
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
@@ -50,7 +50,7 @@ export async function compareLayer(
     ...firstOwner(layout),
     // The other directories are named by BuildKit, which makes layers of uppers.
     ofUpper: !isHex64(cacheId),
-    mend,
+    setMetadata,
     rate,
   });
   const abort = (): void => comparison.abort();

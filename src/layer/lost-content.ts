@@ -1,4 +1,4 @@
-/** Finds the directory of a layer whose entry has lost its name. */
+/** Finds the directory of a layer whose entry no longer names it. */
 import { throwIfAborted } from '../core/abort.ts';
 import type { Root } from '../system/root.ts';
 import { isProven, type ComparableLayer } from './compare.ts';
@@ -11,8 +11,8 @@ export interface FindOptions {
 }
 
 /**
- * Returns the directory of overlay2 that has the content of the layer, among those that nothing names. A
- * directory with other content is left at its first difference.
+ * Returns the directory of overlay2 that has the content of the layer, among those that nothing names.
+ * Comparing a directory stops at the first difference.
  */
 export async function findContent(
   root: Root,

@@ -33,6 +33,16 @@ export function newLinkId(): string {
   return link;
 }
 
+/** Returns whether the text has the form of a short name. */
+export function isLinkId(text: string): boolean {
+  return /^[A-Z2-7]{26}$/.test(text);
+}
+
+/** Returns whether a lower is a short name below `overlay2`: `l/ABC…`. */
+export function isShortName(lower: string): boolean {
+  return lower.startsWith('l/') && isLinkId(lower.slice(2));
+}
+
 /** The facts that a layer's directory is made from. */
 export interface OverlaySpec {
   readonly id: string;
@@ -111,7 +121,7 @@ export class Overlay {
     const [link, lower] = (await readTexts([path, this.#layout.at(this.#layout.overlay(id, 'lower'))])).map(
       (text) => text?.trim(),
     );
-    if (link === undefined || !/^[A-Z2-7]{26}$/.test(link)) {
+    if (link === undefined || !isLinkId(link)) {
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
         `layer directory ${id} has no valid short name: ${path}`,
@@ -125,8 +135,6 @@ export class Overlay {
   }
 }
 
-const LOWER = /^l\/[A-Z2-7]{26}$/;
-
 /**
  * Returns the stack that the `lower` of `overlay2/<id>` names.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it names anything but short names: overlayfs would
@@ -134,7 +142,7 @@ const LOWER = /^l\/[A-Z2-7]{26}$/;
  */
 export function parseLowers(text: string, layout: Layout, id: string): string[] {
   const lowers = text.split(':');
-  const wrong = lowers.find((lower) => !LOWER.test(lower));
+  const wrong = lowers.find((lower) => !isShortName(lower));
   if (wrong === undefined) return lowers;
   const path = layout.at(layout.overlay(id, 'lower'));
   throw new LayerstackError(

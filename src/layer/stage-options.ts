@@ -1,5 +1,5 @@
 /** What both forms of staging take, and the check that both make. */
-import type { DiffID } from '../core/digest.ts';
+import { diffIdOf, type DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { LayerApplied, LayerLimits } from '../system/native.ts';
 
@@ -31,7 +31,7 @@ export function requireDiffId(
   { diffId }: LayerApplied,
   { expectedDiffId }: Pick<StageOptions, 'expectedDiffId'>,
 ): DiffID {
-  if (expectedDiffId === undefined || expectedDiffId === diffId) return diffId as DiffID;
+  if (expectedDiffId === undefined || expectedDiffId === diffId) return diffIdOf(diffId);
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
     `the uncompressed tar has the digest ${diffId}, but the image config says ${expectedDiffId}`,

@@ -96,8 +96,10 @@ export class Staging {
     try {
       return await this.#fill(cacheId, writeSet, source, options);
     } catch (error) {
-      await this.#remove(cacheId, writeSet).catch((trouble: unknown) => {
-        this.#root.log.warn('a failed layer could not be removed; the next writer will', { error: trouble });
+      await this.#remove(cacheId, writeSet).catch((removalError: unknown) => {
+        this.#root.log.warn('a failed layer could not be removed; the next writer will', {
+          error: removalError,
+        });
       });
       throw error;
     }

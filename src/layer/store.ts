@@ -52,7 +52,7 @@ export { stagedForm, type LayerForm, type StageOptions, type StoreForm } from '.
 export type { StagedLayer } from './staged-layer.ts';
 
 export interface PublishOptions {
-  /** Is obeyed until the first layer is renamed into place. */
+  /** Has an effect until the first layer is renamed into place. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -340,8 +340,8 @@ export class LayerStore {
   }
 
   /**
-   * Returns whether the layer is not what its DiffID stands for. Without `deep` no content is read: then a
-   * file differs only by its size. Metadata and whiteouts that differ count only with `deep`.
+   * Returns whether the layer does not have the digest that its DiffID names. Without `deep` no content is
+   * read: then a file differs only by its size. Metadata and whiteouts that differ count only with `deep`.
    * @throws {@link LayerstackError} ERR_ABORTED; system errors.
    */
   async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {

@@ -173,7 +173,7 @@ async function notMounted(path: string): Promise<number> {
     if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
     throw new LayerstackError(
       'ERR_PATH_NOT_FOUND',
-      `${path} does not exist, and no archive of this path is mounted`,
+      `${path} does not exist, and is not the path of a mounted archive`,
       {
         path,
         cause: error,

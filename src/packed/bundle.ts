@@ -1,7 +1,8 @@
 /**
- * The facts from which the bundle of an archive's root file system is made: those of a container of its image
- * with docker's default host config, or with the one that a run asks for. The digest of the place's name
- * serves as the container's id. Anonymous volumes are kept in the place, and are removed with it.
+ * The facts from which the bundle of an archive's root file system is made. The bundle is that of a container
+ * of the image with docker's default host config, or with the one that a run asks for. The digest of the
+ * place's name serves as the container's id. Anonymous volumes are kept in the place, and are removed with
+ * it.
  */
 import { hostname } from 'node:os';
 import { basename } from 'node:path';

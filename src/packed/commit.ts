@@ -1,7 +1,7 @@
 /**
  * Makes an image from the changes in a mounted archive. The layers of the archive's image come into the store
- * as a load brings them, verified, also where the archive was mounted without; its image and its names stay
- * out.
+ * as a load brings them. They are verified even if the mount was not. The archive's own image and its names
+ * are not added.
  */
 import { join } from 'node:path';
 import { commitUppers, type CommitOptions, type CommitStores } from '../container/commit-uppers.ts';

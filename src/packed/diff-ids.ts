@@ -3,7 +3,7 @@
  * one after the other. Such an archive has no digests, so its layers cannot be verified.
  */
 import { throwIfAborted } from '../core/abort.ts';
-import type { DiffID } from '../core/digest.ts';
+import { diffIdOf, type DiffID } from '../core/digest.ts';
 import { decompress } from '../layer/codec.ts';
 import { readRange } from '../layer/range.ts';
 import type { LayerIdentifier } from '../transfer/archive/v1.ts';
@@ -50,7 +50,7 @@ async function peek(
       size += chunk.length;
       if (size > maxBytes) throw tooLarge(sourceName, maxBytes);
     }
-    return { diffId: digest() as DiffID };
+    return { diffId: diffIdOf(digest()) };
   } finally {
     await close();
   }

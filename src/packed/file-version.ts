@@ -6,7 +6,7 @@ import { stat } from 'node:fs/promises';
 import { pause } from '../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
 
-/** The numbers are text, because they have more digits than a double. */
+/** The numbers are strings, because a double cannot hold all their digits. */
 export interface FileVersion {
   /** Absolute and canonical. */
   readonly path: string;

@@ -14,10 +14,10 @@ export interface FoundMount {
   readonly record: ArchiveRecord;
 }
 
-/** Which image of an archive, where several are mounted. */
+/** Selects an image of an archive of which several images are mounted. */
 export interface MountedChoice extends Pick<OpenArchiveOptions, 'image' | 'platform'> {
   /**
-   * Mounts that were made by this path come first: it may be a link that leads to another archive now.
+   * Prefers mounts that were made by this path. The path may be a link that now leads to another archive.
    * Default false.
    */
   readonly byName?: boolean | undefined;

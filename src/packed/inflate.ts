@@ -1,6 +1,7 @@
 /** Inflates compressed bytes once, into an unnamed file beside the index. */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
+import { digestOfHex, type Digest } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { spaceError } from '../system/space.ts';
 import { writeBytes } from '../system/write-bytes.ts';
@@ -46,7 +47,7 @@ export async function inflate(
 /** Passes the bytes on. `digest` returns the digest of the bytes that were read so far. */
 export function hashed(source: AsyncIterable<Uint8Array>): {
   readonly bytes: AsyncIterable<Uint8Array>;
-  digest(): string;
+  digest(): Digest;
 } {
   const sum = createHash('sha256');
   async function* bytes(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -55,7 +56,7 @@ export function hashed(source: AsyncIterable<Uint8Array>): {
       yield chunk;
     }
   }
-  return { bytes: bytes(), digest: () => `sha256:${sum.digest('hex')}` };
+  return { bytes: bytes(), digest: () => digestOfHex(sum.digest('hex')) };
 }
 
 export function tooLarge(sourceName: string, maxBytes: number): LayerstackError {

@@ -23,13 +23,13 @@ const HINT = 'the archive is damaged: save the image again';
 /**
  * The form in which a layer is mounted: a range of the archive, an inflated file, or an extracted directory.
  */
-export type LayerForm = 'in-place' | 'inflated' | 'extracted';
+export type ArchiveLayerForm = 'in-place' | 'inflated' | 'extracted';
 
 export interface OpenedLayer {
   /** The layer's name in the manifest. */
   readonly name: string;
   readonly diffId: DiffID;
-  readonly form: LayerForm;
+  readonly form: ArchiveLayerForm;
   readonly range: FileRange;
   /** The digest and size of the range in a manifest. */
   readonly blob?: Descriptor | undefined;

@@ -1,4 +1,4 @@
-/** The errors of archives that are mounted in another way than a caller needs. */
+/** Errors for an archive whose mount does not suit the caller. */
 import { LayerstackError } from '../core/errors.ts';
 import type { Place } from './place.ts';
 

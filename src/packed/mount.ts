@@ -2,10 +2,10 @@
  * Mounts the root file system of an archive in its place: an overlay of the index, with an upper of its own.
  *
  * The index stays mounted at `lower` as long as the overlay, because {@link lowersOf} is what the changes in
- * the upper are compared with. A mount for each comparison would be the other way. It would need names for
- * the index, for inflated layers and for the clone of the archive, which have none, so that a dead process
- * leaves no bytes behind. It would also need the archive's file again, which may have another name by then.
- * The mount that stays costs one line in the mount table. It, and its loop devices, end with the overlay.
+ * the upper are compared with. Mounting the index again for each comparison would need names for the index,
+ * the inflated layers and the clone of the archive. They have no names, so that a dead process leaves no
+ * bytes. It would also need the archive's file again, which may have another name by then. The mount that
+ * stays costs one line in the mount table. It, and its loop devices, end with the overlay.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';

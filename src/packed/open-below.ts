@@ -21,9 +21,8 @@ export interface HeldArchive {
 }
 
 /**
- * The places of open archives. It keeps their locks from the garbage collector, which would close them when a
- * caller drops an archive without closing it. Then the next sweep would remove a root file system that is in
- * use.
+ * The places of open archives, so that they stay reachable. Otherwise the garbage collector closes the lock
+ * of an archive that its caller dropped, and the next sweep removes a root file system that is in use.
  */
 const OPEN = new Set<Place>();
 
@@ -81,7 +80,7 @@ export async function requireSafe(base: string): Promise<void> {
   if (found === undefined) return;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `cannot mount an archive below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
+    `cannot mount an archive below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.hint}`,
     { path: found.path },
   );
 }

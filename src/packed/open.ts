@@ -23,7 +23,7 @@ import { ByteIdentifier, NO_DIGESTS } from './diff-ids.ts';
 import { extractLayers } from './extract.ts';
 import { requireUnchanged, type FileVersion } from './file-version.ts';
 import { writeImageConfig } from './image-config.ts';
-import { Layers, type LayerForm, type OpenedLayer } from './layers.ts';
+import { Layers, type ArchiveLayerForm, type OpenedLayer } from './layers.ts';
 import { mountExtracted, mountIndex } from './mount.ts';
 import type { Place } from './place.ts';
 import { openInPlace } from './source.ts';
@@ -60,7 +60,7 @@ export interface ArchiveLayer {
   /** Its name in the archive. */
   readonly name: string;
   readonly diffId: DiffID;
-  readonly form: LayerForm;
+  readonly form: ArchiveLayerForm;
   /** Bytes of its tar. */
   readonly size: number;
 }

@@ -13,7 +13,7 @@ import type { MountedArchive, OpenArchiveOptions } from './open.ts';
 import { Place } from './place.ts';
 import { isLive, readRecord } from './record.ts';
 
-/** Which image of an archive, and how it is mounted where it is not mounted yet. */
+/** Selects an image of an archive, and how it is mounted if it is not mounted yet. */
 export type ArchiveChoice = MountedChoice & Pick<OpenArchiveOptions, 'verify'>;
 
 /** The needs of an operation. */

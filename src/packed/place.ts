@@ -3,7 +3,7 @@
  * 0700. A process that works in it holds its flock. Contents:
  *
  *   lower/         the mount point of the index
- *   layer-<n>/     instead of an index, the extracted layers, where the kernel mounts no index
+ *   layer-<n>/     instead of an index, the extracted layers, where the kernel cannot mount one
  *   image.json     the config of the image
  *   volumes/       the anonymous volumes of a bundle (container/volumes.ts)
  *   bundle/        the bundle of a run, with the files of the runtime (container/run/)
@@ -17,8 +17,7 @@
 import { constants } from 'node:fs';
 import { open, realpath, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { throwIfAborted } from '../core/abort.ts';
+import { pause, throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
 import type { Logger } from '../system/log.ts';
@@ -33,7 +32,8 @@ const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOL
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const LOCK_PAUSE_MS = 5;
 /**
- * A sweep of another process may remove a new place before it is locked. That hardly happens more than once.
+ * A sweep of another process may remove a new place before it is locked. After this many attempts, making the
+ * place fails.
  */
 const TRIES = 100;
 
@@ -81,7 +81,7 @@ export class Place {
       const lock = await tryLock(path);
       if (lock !== undefined) return new Place(path, lock);
       if (!hasDirectory(path)) return undefined;
-      await sleep(LOCK_PAUSE_MS);
+      await pause(LOCK_PAUSE_MS, signal);
     }
   }
 

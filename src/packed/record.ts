@@ -93,7 +93,10 @@ export async function writeRecord(
   await call(native.batch(place, [{ op: 'replace', path: NAME, data, mode: 0o600, sync: false }]));
 }
 
-/** Returns whether the mount of a record may exist: it does, or this process could not see it. */
+/**
+ * Returns whether the mount of a record may still exist. This process cannot see a mount of another mount
+ * namespace, so that counts as existing.
+ */
 export function isLive(record: ArchiveRecord, isMounted: boolean): boolean {
   return record.bootId === bootId() && (isMounted || record.namespace !== mountNamespace());
 }

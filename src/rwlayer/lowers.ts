@@ -12,7 +12,7 @@ import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
 import { refuseFlat, sealedBelow } from './sealed.ts';
 
-/** The lowers of a mount. They are there until this is disposed; an overlay that has them keeps them. */
+/** The lowers of a mount. They exist until this is disposed. An overlay that uses them keeps them mounted. */
 export interface Lowers extends AsyncDisposable {
   /** Topmost (the init layer) first, relative to `overlay2`. */
   readonly list: readonly string[];

@@ -3,6 +3,7 @@
  * directories are only renamed, to `…-removing`. So the steps take a few dozen system calls, however much was
  * written. The trees are deleted afterwards.
  */
+import { isLinkId } from '../layer/overlay.ts';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 import type { Marker } from '../system/session.ts';
@@ -20,8 +21,6 @@ export interface Removal {
   /** The trees to delete after the steps, relative to the root. */
   readonly trees: readonly string[];
 }
-
-const LINK = /^[A-Z2-7]{26}$/;
 
 /** @see RwLayerStore.removal */
 export function removalOf(layout: Layout, { key, mountId, initId }: RwLayer): Removal {
@@ -44,7 +43,7 @@ function moveAwaySteps(layout: Layout, overlay: string): BatchStep[] {
   if (link === undefined && statEntry(layout.at(directory)) === undefined) return [];
   return [
     { op: 'rename', from: directory, to: layout.overlay(removing(overlay)) },
-    ...(link !== undefined && LINK.test(link)
+    ...(link !== undefined && isLinkId(link)
       ? [{ op: 'unlink', path: layout.link(link), missing: true } as const]
       : []),
   ];

@@ -6,11 +6,11 @@
  * files of it.
  */
 import { LayerstackError } from '../core/errors.ts';
+import { isShortName } from '../layer/overlay.ts';
 import type { Layout } from '../system/layout.ts';
 import { readLink, readText, statEntry } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
 
-const SHORT_NAME = /^l\/[A-Z2-7]{26}$/;
 const TARGET = /^\.\.\/([0-9a-f]{64})\/diff$/;
 
 /** Returns the `lower` of an overlay2 directory, topmost first; empty when it is missing. */
@@ -22,7 +22,7 @@ export function lowerOf(layout: Layout, id: string): readonly string[] {
 /** Returns the short name of an overlay2 directory, as a `lower` has it; undefined when it is missing. */
 export function shortNameOf(layout: Layout, id: string): string | undefined {
   const name = `l/${readText(layout.at(layout.overlay(id, 'link')))?.trim() ?? ''}`;
-  return SHORT_NAME.test(name) ? name : undefined;
+  return isShortName(name) ? name : undefined;
 }
 
 /**
@@ -42,11 +42,6 @@ export function sealedBelow(layout: Layout, layer: RwLayer): readonly string[] {
   const sealed = lowers.slice(0, Math.max(0, at));
   if (at < 0 || !sealed.every(isShortName)) throw unknownStack(layout, layer);
   return sealed;
-}
-
-/** Returns whether a lower has the form of a short name. */
-export function isShortName(lower: string): boolean {
-  return SHORT_NAME.test(lower);
 }
 
 /** A sealed upper is a directory whose name is also the key of an entry. */

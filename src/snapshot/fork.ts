@@ -2,7 +2,8 @@
 import { LayerstackError } from '../core/errors.ts';
 import type { Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
-import { isShortName, lowerOf, shortNameOf } from '../rwlayer/sealed.ts';
+import { isShortName } from '../layer/overlay.ts';
+import { lowerOf, shortNameOf } from '../rwlayer/sealed.ts';
 import type { Root } from '../system/root.ts';
 import { readRecord } from './record.ts';
 import { titleOf } from './remove.ts';

@@ -163,8 +163,8 @@ export class Changes {
         await call(native.removeTree(root, draft));
         for (const path of made.toReversed())
           await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
-      } catch (trouble) {
-        this.#log.warn('left to the next writer', { error: trouble });
+      } catch (removalError) {
+        this.#log.warn('left to the next writer', { error: removalError });
       }
     };
     try {

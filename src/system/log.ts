@@ -6,6 +6,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { debuglog, inspect } from 'node:util';
 import { printable } from '../core/printable.ts';
+import { isDebugging } from './environment.ts';
 
 /** Facts of a record; printed as `key=value`. */
 export type LogFacts = Readonly<Record<string, unknown>>;
@@ -26,7 +27,7 @@ function print(level: string, message: string, facts: LogFacts): void {
   );
   const text = printable(`${level}: ${message}${pairs.join('')}`);
   if (section.enabled) section('%s', text);
-  else if (process.env['LAYERSTACK_DEBUG'] === '1') process.stderr.write(`layerstack ${text}\n`);
+  else if (isDebugging()) process.stderr.write(`layerstack ${text}\n`);
 }
 
 function record(level: keyof Logger): (message: string, facts?: LogFacts) => void {

@@ -5,6 +5,7 @@
  * both the caller's stack. Paths named `root` are absolute. Other paths are relative to it, and are resolved
  * below it without following a link out of it (native/sys/resolve).
  */
+import type { Digest } from '../core/digest.ts';
 import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 import { loadAddon } from './addon.ts';
 
@@ -239,8 +240,8 @@ export interface LayerWarning {
 export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2' | 'xz';
 
 export interface LayerApplied {
-  /** `sha256:` + hex of the uncompressed tar, trailing bytes included. */
-  readonly diffId: string;
+  /** Of the uncompressed tar, trailing bytes included. */
+  readonly diffId: Digest;
   /** `sha256:` + hex of the bytes as they came. */
   readonly blobDigest: string;
   readonly blobSize: number;
@@ -456,7 +457,7 @@ export interface LayerComparisonOptions {
   /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
-  readonly mend: boolean;
+  readonly setMetadata: boolean;
   /** The most bytes of the tar that are read in a second; 0 for no bound. */
   readonly rate: number;
 }
@@ -468,7 +469,7 @@ export interface LayerDifference {
   readonly path: string;
   /** Continues a sentence that begins with the path. */
   readonly what: string;
-  readonly mended: boolean;
+  readonly repaired: boolean;
 }
 
 export interface ComparedLayer {

@@ -7,7 +7,7 @@
 import { access, constants, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { Aftermath } from './aftermath.ts';
 import { Disk } from './disk.ts';
@@ -228,7 +228,7 @@ async function unmakeRoot(layout: Layout): Promise<void> {
 async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHandle | undefined> {
   const path = layout.at(layout.writerLock);
   for (let tries = 1; tries <= LOCK_TRIES; ++tries) {
-    if (tries > 1) await sleep(LOCK_PAUSE_MS);
+    if (tries > 1) await pause(LOCK_PAUSE_MS);
     try {
       const { O_CREAT, O_RDONLY, O_RDWR } = constants;
       const file = await openStoreFile(path, create ? O_RDWR | O_CREAT : O_RDONLY);

@@ -21,7 +21,7 @@ export interface UnsafeDirectory {
   /** The reason, e.g. `it belongs to uid 1000`. */
   readonly why: string;
   /** A command that removes their access. */
-  readonly remedy: string;
+  readonly hint: string;
 }
 
 /** The canonical place of a root, which may not exist yet. */
@@ -93,7 +93,7 @@ export async function unsafeDirectory({
   for (const link of links) {
     const { uid } = await lstat(link);
     if (isStranger(uid))
-      return { path: link, why: `it belongs to uid ${uid}`, remedy: `chown -h root ${link}` };
+      return { path: link, why: `it belongs to uid ${uid}`, hint: `chown -h root ${link}` };
     const above = await unsafeAbove(dirname(link), false);
     if (above !== undefined) return above;
   }
@@ -113,7 +113,7 @@ function isStranger(uid: number): boolean {
 
 async function unsafe(path: string, isRoot: boolean): Promise<UnsafeDirectory | undefined> {
   const { uid, gid, mode } = await stat(path);
-  const found = (why: string, remedy: string): UnsafeDirectory => ({ path, why, remedy });
+  const found = (why: string, hint: string): UnsafeDirectory => ({ path, why, hint });
   if (isStranger(uid)) return found(`it belongs to uid ${uid}`, `chown root ${path}`);
   if (!isRoot && (mode & STICKY) !== 0) return undefined;
   const shown = `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
@@ -139,11 +139,11 @@ export async function requireSafe(root: string): Promise<void> {
   const place = await placeOf(root);
   const found = await unsafeDirectory(place);
   if (found === undefined) return;
-  const { path, why, remedy } = found;
+  const { path, why, hint } = found;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
     `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `its path leads through ${path}, and `}${why}, so other users could make ` +
-      `root read and write any file: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
+      `root read and write any file: ${hint}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
     { path },
   );
 }

@@ -31,8 +31,8 @@ import { openStoreFile, statEntry } from './store-files.ts';
  *   image/originals.ts removes the unnamed ones);
  * - `naming.<container>`: entries of `layerstack/names` that lead to the container (the next writer's
  *   container/name-index.ts removes wrong ones);
- * - `snapshot.<id>`: a snapshot that is being made or removed (the next writer's snapshot/resume.ts completes
- *   or undoes it);
+ * - `snapshot.<id>`: a snapshot that is being made or removed (the next writer's `SnapshotStore.resume`
+ *   completes or undoes it);
  * - `temporary.<token>`: a symlink; files and directories whose paths begin with its text;
  * - `references.change`: temporary files of images and names, and metadata of missing images.
  */
@@ -50,7 +50,7 @@ export type Marker =
   | `temporary.${string}`
   | 'references.change';
 
-/** One writer's session. It takes nothing on disk until the first {@link Session.mark}. */
+/** One writer's session. It uses no disk before the first {@link Session.mark}. */
 export class Session {
   readonly #layout: Layout;
   readonly #aftermath: Aftermath;

@@ -1,6 +1,6 @@
 /**
- * Every tar of the corpus as a layer: applied by layerstack, by dockerd and by umoci, the trees and the tar-split compared;
- * then all of them saved again by a dockerd on layerstack's root, bit for bit.
+ * Every tar of the corpus as a layer: applied by layerstack, by dockerd and by umoci, the trees and the
+ * tar-split compared; then all of them saved again by a dockerd on layerstack's root, bit for bit.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,7 @@
 /**
- * `cp` beside `docker cp`: every kind of source onto every kind of destination, with every ending of a path, both ways.
- * Both must succeed or fail alike and leave equal trees. Each case has a directory of its own with the same content.
+ * `cp` beside `docker cp`: every kind of source onto every kind of destination, with every ending of a path,
+ * both ways. Both must succeed or fail alike and leave equal trees. Each case has a directory of its own with
+ * the same content.
  */
 import { mkdirSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
- * A root file system that debootstrap makes becomes an image in one command, from its directory or a tar; a container of it
- * has the same tree, and dockerd runs it.
+ * A root file system that debootstrap makes becomes an image in one command, from its directory or a tar; a
+ * container of it has the same tree, and dockerd runs it.
  */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -11,7 +11,9 @@ import { must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { compareTrees, dumpTree, mapTree, type Tree } from '../support/tree.ts';
 
-/** The suite, mirror and proxy that apt has here; a machine without Debian's gets debootstrap's own mirror. */
+/**
+ * The suite, mirror and proxy that apt has here; a machine without Debian's gets debootstrap's own mirror.
+ */
 async function source(): Promise<{ suite: string; mirror: string[]; env: Record<string, string> }> {
   const wanted = ['Component: main', 'Origin: Debian'];
   const listed = await must('apt-get', ['indextargets', '--format', '$(CODENAME) $(REPO_URI)', ...wanted]);

@@ -191,7 +191,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     };
     const durable = await create('durable-by-default');
     expect(durable).toBeGreaterThanOrEqual(2);
-    // Two for each that comes alone; clients that start one after another share fewer than those of the test above.
+    // Two for each that comes alone; clients that start one after another share fewer than those of the test
+    // above.
     expect(durable).toBeLessThan(40);
     expect(await create('not-durable', '--no-durable-create')).toBe(0);
   });

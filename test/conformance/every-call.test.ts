@@ -185,47 +185,46 @@ describe.runIf(havePeers('cc'))('at any call', () => {
     });
 
     test('a kill leaves the old state or the new one for the next writer, and fsck names the leftovers', async () => {
-      const troubles: string[] = [];
+      const faults: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
         expect((await run.start(at)).signal).toBe('SIGKILL');
         const left = run.look();
         const isWhole = same(left, known.before) || same(left, known.after);
         if (!isWhole && (await run.wrong()).length === 0)
-          troubles.push(`${call}: fsck does not say: ${difference(left, known)}`);
+          faults.push(`${call}: fsck does not say: ${difference(left, known)}`);
         const shape = await run.shape();
         if (!same(shape, known.before) && !same(shape, known.after))
-          troubles.push(`${call}: ${difference(shape, known)}`);
+          faults.push(`${call}: ${difference(shape, known)}`);
       }
-      expect(troubles).toEqual([]);
+      expect(faults).toEqual([]);
     });
 
     test('after an error the exit status says whether the change was made', async () => {
-      const troubles: string[] = [];
+      const faults: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
         const { status, stderr } = await run.start(at, 'EIO');
         const shape = await run.shape();
         const wanted = status === 0 ? known.after : known.before;
-        if (!same(shape, wanted))
-          troubles.push(`${call}: exit ${String(status)}: ${difference(shape, known)}`);
+        if (!same(shape, wanted)) faults.push(`${call}: exit ${String(status)}: ${difference(shape, known)}`);
         if (status !== 0 && !/^layerstack: ERR_(?!INTERNAL)\w+: /m.test(stderr))
-          troubles.push(`${call}: ${stderr}`);
+          faults.push(`${call}: ${stderr}`);
         if (status === 0 && !/^(?:layerstack: done, but .*EIO.*\n)?$/.test(stderr))
-          troubles.push(`${call}: ${stderr}`);
+          faults.push(`${call}: ${stderr}`);
       }
-      expect(troubles).toEqual([]);
+      expect(faults).toEqual([]);
     });
 
     test('an interrupted call is repeated', async () => {
-      const troubles: string[] = [];
+      const faults: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
         const { status, stderr } = await run.start(at, 'EINTR');
-        if (status !== 0 || stderr !== '') troubles.push(`${call}: exit ${String(status)}: ${stderr}`);
-        else if (!same(await run.shape(), known.after)) troubles.push(`${call}: not done`);
+        if (status !== 0 || stderr !== '') faults.push(`${call}: exit ${String(status)}: ${stderr}`);
+        else if (!same(await run.shape(), known.after)) faults.push(`${call}: not done`);
       }
-      expect(troubles).toEqual([]);
+      expect(faults).toEqual([]);
     });
   });
 });

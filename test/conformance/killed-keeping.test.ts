@@ -24,7 +24,10 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
   let injector: Injector;
   let registry: Registry;
   let image: string;
-  /** A store to copy: a container `build` of an image with a volume, and a catalog of images that is out of date. */
+  /**
+   * A store to copy: a container `build` of an image with a volume, and a catalog of images that is out of
+   * date.
+   */
   let template: string;
 
   beforeAll(async () => {

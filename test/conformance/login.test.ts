@@ -1,6 +1,7 @@
 /**
- * Logins that docker, podman, skopeo and we share: each reads what the others have written, against a registry with
- * htpasswd and against one with a token server, which also lets tokens run out in the middle of the work.
+ * Logins that docker, podman, skopeo and we share: each reads what the others have written, against a
+ * registry with htpasswd and against one with a token server, which also lets tokens run out in the middle of
+ * the work.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';

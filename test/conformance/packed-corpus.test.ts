@@ -1,6 +1,6 @@
 /**
- * Every tar of the corpora as a layer: mounted in place, and extracted by a store. Both show the same tree, or
- * refuse with the same code. The corpora are those of this suite, of Go's archive/tar and of tar-split.
+ * Every tar of the corpora as a layer: mounted in place, and extracted by a store. Both show the same tree,
+ * or refuse with the same code. The corpora are those of this suite, of Go's archive/tar and of tar-split.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,7 @@
-/** The registry client against Debian's docker-registry: TLS, logins, proxies, mirrors, and a network that breaks. */
+/**
+ * The registry client against Debian's docker-registry: TLS, logins, proxies, mirrors, and a network that
+ * breaks.
+ */
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

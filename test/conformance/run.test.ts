@@ -1,4 +1,6 @@
-/** `layerstack run`, in runc and crun: streams, statuses, signals, the terminal, and what is left afterwards. */
+/**
+ * `layerstack run`, in runc and crun: streams, statuses, signals, the terminal, and what is left afterwards.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -133,8 +133,8 @@ describe.runIf(havePeers('crun'))('crun', () => {
     ];
     const ran = await run('crun', args);
     if (ran.stderr.includes('hybrid mode')) {
-      // crun runs nothing on a host with both kinds of cgroups; give it one kind, and no device rules, which need
-      // CAP_SYS_RESOURCE there.
+      // crun runs nothing on a host with both kinds of cgroups; give it one kind, and no device rules, which
+      // need CAP_SYS_RESOURCE there.
       const path = join(bundle.path, 'config.json');
       const spec = JSON.parse(readFileSync(path, 'utf8')) as { linux: { resources: unknown } };
       spec.linux.resources = {};

@@ -1,6 +1,6 @@
 /**
- * Every document that layerstack writes for others, against the JSON schemas of image-spec and runtime-spec (of Debian's
- * golang-github-opencontainers-{image-spec,specs}-dev).
+ * Every document that layerstack writes for others, against the JSON schemas of image-spec and runtime-spec
+ * (of Debian's golang-github-opencontainers-{image-spec,specs}-dev).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -607,7 +607,10 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     await expectSame(['plugin', 'ls']);
   });
 
-  /** Names, kinds, modes (docker before 24 puts the type in there, too), owners, links and content of a tar's members; sorted, since a directory has no order. */
+  /**
+   * Names, kinds, modes (docker before 24 puts the type in there, too), owners, links and content of a tar's
+   * members; sorted, since a directory has no order.
+   */
   async function members(bytes: Buffer): Promise<string[]> {
     const program = [
       'import hashlib, sys, tarfile',

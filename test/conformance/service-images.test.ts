@@ -337,8 +337,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
 );
 
 /**
- * Fields that each has in its own way: the time of tagging; the file system's own numbers; and those that newer versions of
- * the API, which the service speaks and the dockerd of the test does not, leave out.
+ * Fields that each has in its own way: the time of tagging; the file system's own numbers; and those that
+ * newer versions of the API, which the service speaks and the dockerd of the test does not, leave out.
  */
 function comparable(document: unknown): unknown {
   const { Metadata, Container, ContainerConfig, VirtualSize, DockerVersion, Config, ...rest } =

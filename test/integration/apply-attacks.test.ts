@@ -1,6 +1,6 @@
 /**
- * Layers that try to reach out of their directory, or to exhaust what they may use. `apply` checks after each that
- * the directory beside the layer is untouched.
+ * Layers that try to reach out of their directory, or to exhaust what they may use. `apply` checks after each
+ * that the directory beside the layer is untouched.
  */
 import { lstatSync, readFileSync, readdirSync, statSync, existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** A layer that replaces many of its own files: what is recorded of them is rewritten at the end (tree/replaced_files). */
+/**
+ * A layer that replaces many of its own files: what is recorded of them is rewritten at the end
+ * (tree/replaced_files).
+ */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';

@@ -1,7 +1,7 @@
 /**
- * Layers whose bytes are not where their tar-split would look for them: replaced, repeated, linked away. `apply`
- * puts each together again and compares it with its DiffID; here it is checked what the directory holds and
- * what dockerd will find in the tar-split.
+ * Layers whose bytes are not where their tar-split would look for them: replaced, repeated, linked away.
+ * `apply` puts each together again and compares it with its DiffID; here it is checked what the directory
+ * holds and what dockerd will find in the tar-split.
  */
 import { lstatSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -68,24 +68,24 @@ describe('await using', () => {
   });
 
   it('removes when the body throws, and throws the error of the body', async () => {
-    const trouble = new Error('of the body');
+    const bodyError = new Error('of the body');
     const body = async (): Promise<void> => {
       await using container = await fixture.store.containers.create(IMAGE);
       await using mount = await fixture.store.containers.mount(container);
       void mount;
-      throw trouble;
+      throw bodyError;
     };
-    expect(await caught(body())).toBe(trouble);
+    expect(await caught(body())).toBe(bodyError);
     expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('throws an error of disposing, and suppresses the error of the body', async () => {
-    const trouble = new Error('of the body');
+    const bodyError = new Error('of the body');
     const body = async (fail: boolean): Promise<void> => {
       await using container = await fixture.store.containers.create(IMAGE);
       void container;
       await fixture.store.close();
-      if (fail) throw trouble;
+      if (fail) throw bodyError;
     };
     const alone = await caught(body(false));
     expect(alone).toMatchObject({ code: 'ERR_STORE_CLOSED' });
@@ -93,8 +93,8 @@ describe('await using', () => {
     const both = (await caught(body(true))) as Suppressed;
     expect(both.name).toBe('SuppressedError');
     expect(both.error).toMatchObject({ code: 'ERR_STORE_CLOSED' });
-    expect(both.suppressed).toBe(trouble);
-    expect(firstError(both)).toBe(trouble);
+    expect(both.suppressed).toBe(bodyError);
+    expect(firstError(both)).toBe(bodyError);
     await fixture.reopen();
     expect(await fixture.store.containers.list()).toHaveLength(2);
   });

@@ -1,5 +1,6 @@
 /**
- * `listChanges` against what `docker diff` does, in a slow way: both merged views are mounted and walked as a whole.
+ * `listChanges` against what `docker diff` does, in a slow way: both merged views are mounted and walked as a
+ * whole.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -245,7 +246,8 @@ describe('changes', () => {
     execFileSync('setfattr', ['-n', 'system.posix_acl_default', '-v', DEFAULT_ACL, it.now]);
     mkdirSync(join(it.now, 'a'));
     for (let i = 0; i < 2000; i++) writeFileSync(join(it.now, 'a', `f${i}`), '');
-    // The trap runs once the command in hand has ended: killed, the shell would leave one that still makes entries.
+    // The trap runs once the command in hand has ended: killed, the shell would leave one that still makes
+    // entries.
     const turns =
       "trap 'exit' TERM; while :; do mkdir -p x/y; rm -r x; : >x; rm x; ln -s a x; rm x; : >a/z; rm a/z; mkdir a/z; rmdir a/z; done";
     const churn = spawn('sh', ['-c', turns], { cwd: it.now, stdio: 'ignore' });

@@ -1,4 +1,7 @@
-/** The JavaScript faces of native/codec on real streams: Decoder against other compressors, and LayerAssembler. */
+/**
+ * The JavaScript faces of native/codec on real streams: Decoder against other compressors, and
+ * LayerAssembler.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * Commits on a file system that can clone files: large ones share their blocks with the container, and are what they were
- * at one moment, whatever the container does meanwhile.
+ * Commits on a file system that can clone files: large ones share their blocks with the container, and are
+ * what they were at one moment, whatever the container does meanwhile.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

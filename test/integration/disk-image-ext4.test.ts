@@ -1,4 +1,7 @@
-/** A root file system as an ext4 image: checked by e2fsck, mounted by the kernel, compared with the tree that it was made of. */
+/**
+ * A root file system as an ext4 image: checked by e2fsck, mounted by the kernel, compared with the tree that
+ * it was made of.
+ */
 import { execFileSync } from 'node:child_process';
 import {
   existsSync,

@@ -1,4 +1,7 @@
-/** A root file system as an EROFS image: checked by fsck.erofs, mounted by the kernel, compared with the tree that it was made of. */
+/**
+ * A root file system as an EROFS image: checked by fsck.erofs, mounted by the kernel, compared with the tree
+ * that it was made of.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -37,7 +40,9 @@ async function imageOf(name: string, file: string): Promise<string> {
   return path;
 }
 
-/** Where it is mounted, once fsck.erofs has passed it. The kernel gives back the loop device with the mount. */
+/**
+ * Where it is mounted, once fsck.erofs has passed it. The kernel gives back the loop device with the mount.
+ */
 function mounted(image: string): string {
   execFileSync('fsck.erofs', [image], { stdio: 'pipe' });
   const at = `${image}.mounted`;

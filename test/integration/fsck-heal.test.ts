@@ -1,5 +1,6 @@
 /**
- * A damaged layer is replaced in place, from kept blobs, an archive or a registry, by `fsck` or by a plain load.
+ * A damaged layer is replaced in place, from kept blobs, an archive or a registry, by `fsck` or by a plain
+ * load.
  */
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** fsck: each way in which a store can be damaged, found and, where it is safe, mended, so that it can be used again. */
+/**
+ * fsck: each way in which a store can be damaged, found and, where it is safe, repaired, so that it can be
+ * used again.
+ */
 import {
   appendFileSync,
   existsSync,

@@ -1,5 +1,6 @@
 /**
- * A disk that becomes full, and a reader that goes away, on the way out of the store: clear errors, nothing lost or left.
+ * A disk that becomes full, and a reader that goes away, on the way out of the store: clear errors, nothing
+ * lost or left.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -1,4 +1,4 @@
-/** What stands in the store where it should not, or is missing from it: nothing of it may stop work on the rest. */
+/** Foreign objects in the store, and missing files of the store: neither may stop work on the rest. */
 import { execFileSync } from 'node:child_process';
 import {
   existsSync,

@@ -1,4 +1,7 @@
-/** Removing images and layers: what goes, what stays and why, what a dead process leaves, and what others do meanwhile. */
+/**
+ * Removing images and layers: what goes, what stays and why, what a dead process leaves, and what others do
+ * meanwhile.
+ */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';

@@ -1,6 +1,6 @@
 /**
- * Loads, imports, commits and changes of names that fail, or whose process dies, at any of their steps: old or new as a whole,
- * and nothing left when the next writer has started.
+ * Loads, imports, commits and changes of names that fail, or whose process dies, at any of their steps: old
+ * or new as a whole, and nothing left when the next writer has started.
  */
 import {
   closeSync,
@@ -86,7 +86,10 @@ describe('interrupted at any step', () => {
     }
   }
 
-  /** Interrupts `work` at step 0, `stride`, 2 × `stride`, ... until it is through; `undo` makes the old state again. */
+  /**
+   * Interrupts `work` at step 0, `stride`, 2 × `stride`, ... until it is through; `undo` makes the old state
+   * again.
+   */
   async function everyStep(
     work: (store: Layerstack) => Promise<unknown>,
     undo: (store: Layerstack) => Promise<unknown>,

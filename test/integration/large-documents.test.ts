@@ -1,4 +1,7 @@
-/** Documents of containers, networks and volumes that are far larger than a line, and what dockerd crashes on in them. */
+/**
+ * Documents of containers, networks and volumes that are far larger than a line, and what dockerd crashes on
+ * in them.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { NamedObject } from '../../src/container/named-objects.ts';

@@ -24,7 +24,10 @@ async function file(items: readonly TarItem[]): Promise<string> {
   return path;
 }
 
-/** Memory is told by the kernel's high-water mark, which only grows: so each test looks at what is kept at its end. */
+/**
+ * The kernel's high-water mark of memory only grows, so each test looks at the memory that is kept at its
+ * end.
+ */
 function memory(): number {
   return process.memoryUsage().rss;
 }

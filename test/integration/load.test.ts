@@ -68,7 +68,10 @@ describe("docker's first format", () => {
 });
 
 describe('an archive that leaves out a layer', () => {
-  /** The second image without the file of its first layer, which the manifest calls `path` (null: as buildpack tools may write it). */
+  /**
+   * The second image without the file of its first layer, which the manifest calls `path` (null: as buildpack
+   * tools may write it).
+   */
   const without = (path: string | null, empty = false): TarItem[] => {
     const items = dockerArchive([second]).map((item): TarItem => {
       if (!('name' in item) || item.name !== 'manifest.json' || !('content' in item)) return item;

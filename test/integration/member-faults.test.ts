@@ -1,6 +1,7 @@
 /**
- * Members that no file system can hold, by every door that takes a tar: the error is the input's, and names the member. What
- * a member says in vain (an attribute that is not known here, mode bits that are none) is taken, as docker takes it.
+ * Members that no file system can hold, by every door that takes a tar: the error is the input's, and names
+ * the member. What a member says in vain (an attribute that is not known here, mode bits that are none) is
+ * taken, as docker takes it.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -86,7 +87,7 @@ const FAULTS: Fault[] = [
   ['a malformed record', bad({ pax: { mtime: 'never' } })],
 ];
 
-/** What has nothing to do with the member that says it: taken, without what cannot be. */
+/** Attributes, modes and times that the file system cannot hold. The members are extracted without them. */
 const VAIN: readonly TarItem[] = [
   { name: 'unknown', xattrs: { 'strange.name': 'x', 'system.unknown': 'y' } },
   { name: 'link', type: 'symlink', linkname: 'unknown', xattrs: { 'user.x': 'x' } },

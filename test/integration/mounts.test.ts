@@ -6,7 +6,10 @@ import { mountOverlay, mountState, unmount } from '../../src/system/mounts.ts';
 import { call, native, type MountMethod, type OverlayMount } from '../../src/system/native.ts';
 import { scratch } from '../support/overlay.ts';
 
-/** A store's overlay2 directory (in memory) with `count` layers; each has a file of its number and says in `top` who it is. */
+/**
+ * A store's overlay2 directory (in memory) with `count` layers; each has a file of its number and says in
+ * `top` who it is.
+ */
 function layers(count: number): { root: string; target: string; lowers: string[] } {
   const root = scratch();
   execFileSync('mount', ['-t', 'tmpfs', 'none', root]);

@@ -1,6 +1,6 @@
 /**
- * `prune --orphans`: directories that nothing explains are named with the reason, and only those go that cannot
- * hold anybody's work.
+ * `prune --orphans`: directories that nothing explains are named with the reason, and only those go that
+ * cannot hold anybody's work.
  */
 import {
   cpSync,
@@ -198,7 +198,10 @@ describe('a directory that may be somebody’s', () => {
   });
 });
 
-/** The directories that dockerd 26.1.5 of trixie had after two builds with BuildKit, and a mark in its database. */
+/**
+ * The directories that dockerd 26.1.5 of trixie had after two builds with BuildKit, and a mark in its
+ * database.
+ */
 const OF_26 = [
   { id: 'msoc0fhhelcx8oaw2w3r1ig8g', entries: ['diff', 'link'] },
   { id: 'mmh3gcd3p9d6fzf0roh9kel5t', entries: ['committed', 'diff', 'link', 'lower', 'work/work'] },

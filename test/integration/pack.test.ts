@@ -10,7 +10,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { FAULTS } from '../support/interrupt.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { compareTrees, type Tree } from '../support/tree.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 const LAYERS = [layerOf({ base: 'below' }), layerOf({ top: 'above' })] as const;
 const CHAINS = chainIds(LAYERS.map(({ diffId }) => diffId)).map(hexOf);

@@ -1,5 +1,6 @@
 /**
- * The package as npm publishes it, in a project that has it from the registry: nothing that it needs was left out.
+ * The package as npm publishes it, in a project that has it from the registry: nothing that it needs was left
+ * out.
  */
 import { cpSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -13,7 +13,7 @@ import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { tar, type TarItem } from '../support/tar.ts';
 import { compareTrees, type Tree } from '../support/tree.ts';
 import { zstdStored } from '../support/zstd.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let classic: string;

@@ -1,6 +1,6 @@
 /**
- * An archive in place, treated as a container: what `diff`, `export`, `cp`, `bundle` and `commit` do with it is what they
- * do with a container of its image.
+ * An archive in place, treated as a container: what `diff`, `export`, `cp`, `bundle` and `commit` do with it
+ * is what they do with a container of its image.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -31,7 +31,7 @@ import { findProgram, havePeers } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { NAME, RICH, writeArchive } from './packed-support.ts';
+import { NAME, RICH, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

@@ -1,4 +1,4 @@
-/** Damage to a store with packed images: what a load or a repair mends, and what it leaves as it is. */
+/** Damage to a store with packed images: what a load or a repair puts right, and what it leaves as it is. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -10,7 +10,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { imageOf } from '../support/images.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { compareTrees } from '../support/tree.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

@@ -14,7 +14,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { FAULTS } from '../support/interrupt.ts';
 import { LIMITS } from '../support/layers.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { writeArchive } from './packed-support.ts';
+import { writeArchive } from '../support/packed-layers.ts';
 
 const LAYERS = [layerOf({ base: 'below' }), layerOf({ top: 'above' })] as const;
 const CHAINS = chainIds(LAYERS.map(({ diffId }) => diffId)).map(hexOf);

@@ -1,4 +1,6 @@
-/** Packed images with each mount method of indexes, in a store that is open read-only, and while it is closed. */
+/**
+ * Packed images with each mount method of indexes, in a store that is open read-only, and while it is closed.
+ */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +12,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { compareTrees } from '../support/tree.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

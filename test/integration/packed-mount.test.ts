@@ -24,7 +24,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { writeArchive } from './packed-support.ts';
+import { writeArchive } from '../support/packed-layers.ts';
 
 const OPENER = fileURLToPath(new URL('../fixtures/open-archive.mjs', import.meta.url));
 

@@ -7,7 +7,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { writeArchive } from './packed-support.ts';
+import { writeArchive } from '../support/packed-layers.ts';
 
 const LAYERS = ['a', 'b', 'c'].map((name) => layerOf({ [name]: name.repeat(100_000) }));
 const IMAGES = [imageOf(LAYERS.slice(0, 2), { tags: ['base:1'] }), imageOf(LAYERS, { tags: ['app:1'] })];

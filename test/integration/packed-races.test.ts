@@ -14,7 +14,7 @@ import type { Layout } from '../../src/system/layout.ts';
 import { Root } from '../../src/system/root.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { NAME, RICH, writeArchive } from './packed-support.ts';
+import { NAME, RICH, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

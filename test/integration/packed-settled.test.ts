@@ -7,7 +7,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore } from '../support/store-dump.ts';
 import { compareTrees, mapTree, type Tree, type TreeEntry } from '../support/tree.ts';
-import { NAME, RICH, writeArchive } from './packed-support.ts';
+import { NAME, RICH, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

@@ -22,7 +22,7 @@ import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
 import { compareTrees, type Tree } from '../support/tree.ts';
-import { classicTree, NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { classicTree, NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 let scratch: string;
 let archive: string;

@@ -1,4 +1,6 @@
-/** Every use of a packed image in a store beside the same use of the extracted image: the results are equal. */
+/**
+ * Every use of a packed image in a store beside the same use of the extracted image: the results are equal.
+ */
 import { createHash } from 'node:crypto';
 import { createWriteStream, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
@@ -11,7 +13,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { must } from '../support/process.ts';
 import { dumpTree } from '../support/tree.ts';
-import { NAME, RICH, treeOf, writeArchive } from './packed-support.ts';
+import { NAME, RICH, treeOf, writeArchive } from '../support/packed-layers.ts';
 
 const FORMS = ['classic', 'packed'] as const;
 

@@ -1,4 +1,7 @@
-/** Links, fifos, sockets and devices in the places of the store's files: each is named at once, and nothing behind it is touched. */
+/**
+ * Links, fifos, sockets and devices in the places of the store's files: an error names each at once, and
+ * nothing behind it is touched.
+ */
 import { execFileSync } from 'node:child_process';
 import {
   mkdirSync,
@@ -30,7 +33,7 @@ afterEach(() => fixture[Symbol.asyncDispose]());
 
 const SECRET = 'the secret of somebody else';
 
-/** What is put in the place of a file; told how by whoever reads it. */
+/** An object in the place of a file, and how the error of a reader names it. */
 const PLANTS: Readonly<Record<string, (path: string, secret: string) => unknown>> = {
   'a symbolic link': (path, secret) => {
     symlinkSync(secret, path);

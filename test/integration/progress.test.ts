@@ -1,4 +1,7 @@
-/** Progress as a user sees it, on a pseudo-terminal; nothing of it in a pipe. And the numbers that the library tells. */
+/**
+ * Progress as a user sees it, on a pseudo-terminal; nothing of it in a pipe. And the numbers that the library
+ * tells.
+ */
 import { randomBytes } from 'node:crypto';
 import { createReadStream, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

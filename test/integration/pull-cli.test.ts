@@ -100,7 +100,7 @@ describe('the output of a pull', () => {
       );
     expect(totals.some((line) => /MB\/s {2}\ds left$/.test(line))).toBe(true);
     expect(drawn.some((line) => /^\w{12}: Downloading {1,2}\[=+> +\]/.test(line))).toBe(true);
-    // What is on the screen in the end.
+    // The last text on the screen.
     expect(text.slice(text.lastIndexOf('\u001b[K')).includes('Total:')).toBe(false);
   });
 

@@ -1,4 +1,7 @@
-/** pull over HTTP from registries that break, lie and send rubbish: what arrives is right, or the store is as it was. */
+/**
+ * pull over HTTP from registries that break, lie and send rubbish: what arrives is right, or the store is as
+ * it was.
+ */
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,4 +1,7 @@
-/** Pushes that are stopped while their registry drops connections, or says nothing: they end all the same, and soon. */
+/**
+ * Pushes that are stopped while their registry drops connections, or says nothing: they end all the same, and
+ * soon.
+ */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { rejection } from '../support/errors.ts';
@@ -12,7 +15,9 @@ const layers = [
   layerOf({ 'etc/top': randomBytes(200_000).toString('hex') }),
 ];
 
-/** A registry that takes everything, but for what `fault` does to some requests. True: it has dealt with one. */
+/**
+ * A registry that takes everything, but for what `fault` does to some requests. True: it has dealt with one.
+ */
 function faulty(fault: (...args: Parameters<Answer>) => boolean): Answer {
   return (asked, response) => {
     const { method, path, request } = asked;

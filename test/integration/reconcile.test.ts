@@ -38,7 +38,10 @@ afterEach(async () => {
 const at = (path: string): string => join(store, path);
 const limits = LIMITS;
 
-/** Runs a module's text against the built package, in a process of its own. `$DIST` and `$STORE` stand for paths. */
+/**
+ * Runs a module's text against the built package, in a process of its own. `$DIST` and `$STORE` stand for
+ * paths.
+ */
 function child(text: string): ChildProcess {
   const dist = new URL('../../dist/', import.meta.url).href;
   const program = text.replaceAll('$DIST', dist).replaceAll('$STORE', store);

@@ -1,4 +1,7 @@
-/** A root that others than root can write to, by itself or by a directory that it is in, is refused, and doctor says so. */
+/**
+ * A root that others than root can write to, by itself or by a directory that it is in, is refused, and
+ * doctor says so.
+ */
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,

@@ -1,6 +1,6 @@
 /**
- * Registries on the internet and in a private network that send us elsewhere: in a network namespace, where public addresses are
- * this machine's own, with a name server that changes its mind.
+ * Registries on the internet and in a private network that send us elsewhere: in a network namespace, where
+ * public addresses are this machine's own, with a name server that changes its mind.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -88,7 +88,8 @@ describe.runIf(havePeers('ip', 'unshare'))('a registry that sends layerstack els
       expect(first).toMatchObject({ error: null, elsewhere: ['GET 93.184.216.35:9000/x'] });
       expect(second?.error).toContain('which is on this machine');
       const uploads = of([host], ['upload'], ['rebind.example']);
-      // The first request goes to the public address; the next one is not sent, or goes there by the same connection.
+      // The first request goes to the public address; the next one is not sent, or goes there by the same
+      // connection.
       for (const line of uploads.flatMap(({ elsewhere }) => elsewhere))
         expect(line).toMatch(/^(PATCH|PUT) 93\.184\.216\.35:9000/);
       expect(uploads[1]?.error).toContain('which is on this machine');

@@ -1,4 +1,6 @@
-/** Snapshots on stores that are damaged, interrupted or in use: nothing that they or containers have is lost. */
+/**
+ * Snapshots on stores that are damaged, interrupted or in use: nothing that they or containers have is lost.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * Files with holes: they stay holes on every way through the store, huge ones cost neither time nor space, and what they seem
- * to hold counts against the bounds.
+ * Files with holes: they stay holes on every way through the store, huge ones cost neither time nor space,
+ * and what they seem to hold counts against the bounds.
  */
 import {
   closeSync,

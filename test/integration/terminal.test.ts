@@ -1,4 +1,7 @@
-/** What strangers have named and written, on a terminal and in pipes: no verb lets it through, and no pipe changes it. */
+/**
+ * Control characters in names and texts of others: no verb writes them to a terminal, and no pipe changes
+ * them.
+ */
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

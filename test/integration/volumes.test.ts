@@ -1,4 +1,7 @@
-/** The volumes of an image in a bundle: directories beside the container, filled as docker fills its volumes, inside the root. */
+/**
+ * The volumes of an image in a bundle: directories beside the container, filled as docker fills its volumes,
+ * inside the root.
+ */
 import {
   existsSync,
   lstatSync,
@@ -51,7 +54,7 @@ async function bundle(
   return { mounts: volumesOf(spec), leftOut, rootfs: spec.root.path };
 }
 
-/** What is mounted besides what every container has. */
+/** Returns the mounts that not every container has. */
 function volumesOf({ mounts }: { readonly mounts: readonly object[] }): RuntimeMount[] {
   const usual = [
     ...DEFAULT_MOUNTS.map(({ destination }) => destination as string),

@@ -1,6 +1,6 @@
 /**
- * A container's working directory is there when the container is, as dockerd makes it: owned by root, where the image's
- * links lead, with what is above it as in the image.
+ * A container's working directory is there when the container is, as dockerd makes it: owned by root, where
+ * the image's links lead, with what is above it as in the image.
  */
 import { chownSync, existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -59,7 +59,7 @@ describe('the working directory of a new container', () => {
     ['/srv', []],
     ['/wd', ['wd 0:0 755']],
     ['/a/./b/../c//', ['a 0:0 755', 'a/c 0:0 755']],
-    // What is above it stays as it is in the image.
+    // A directory above it stays as it is in the image.
     ['/srv/x', ['srv 7:8 2751', 'srv/x 0:0 755']],
     ['/to-srv/x', ['srv 7:8 2751', 'srv/x 0:0 755']],
     ['/to-srv/there', []],

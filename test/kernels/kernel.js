@@ -1,7 +1,7 @@
 /**
- * Debian's kernels, made ready for qemu: the kernel, its modules, and an initramfs. apt fetches the package by
- * the sources of this machine, with other suites in their place, and installs nothing. The result stays below
- * build/kernels.
+ * Debian's kernels, made ready for qemu: the kernel, its modules, and an initramfs. apt fetches the package
+ * by the sources of this machine, with other suites in their place, and installs nothing. The result stays
+ * below build/kernels.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -46,7 +46,9 @@ const EARLY = [
   'loop',
 ];
 
-/** Returns the mirror of Debian that apt uses here, and the codename of the suite that it takes from there. */
+/**
+ * Returns the mirror of Debian that apt uses here, and the codename of the suite that it takes from there.
+ */
 export async function mirrorOf() {
   const wanted = ['Component: main', 'Origin: Debian', 'Label: Debian'];
   const { output } = await run('apt-get', ['indextargets', '--format', '$(CODENAME) $(REPO_URI)', ...wanted]);

@@ -1,4 +1,6 @@
-/** Boots a kernel in qemu, and ends it in time. qemu emulates the processor, so it needs no hardware support. */
+/**
+ * Boots a kernel in qemu, and ends it in time. qemu emulates the processor, so it needs no hardware support.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { clearTimeout, setTimeout } from 'node:timers';

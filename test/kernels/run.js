@@ -1,13 +1,13 @@
 /**
- * npm run test:kernels [-- KERNEL... FILE...]: runs integration tests on Debian's kernels in qemu, and boots a
- * machine with each kernel from a disk image that `layerstack image` writes.
+ * npm run test:kernels [-- KERNEL... FILE...]: runs integration tests on Debian's kernels in qemu, and boots
+ * a machine with each kernel from a disk image that `layerstack image` writes.
  *
  * KERNEL is 5.10, 6.1 or 6.12; the default is all of them. FILE is a test file; the default is a
  * selection, and `all` stands for the whole integration suite. A kernel has 20 minutes, or those that
  * LAYERSTACK_KERNEL_MINUTES says. With VERBOSE set, the consoles are printed.
  *
- * Needs root, Debian's apt, qemu-system-x86, a static busybox, xz, mke2fs, debootstrap, and `npm run prepare`.
- * Ends with a table. The exit status is 1 if a test or a boot failed.
+ * Needs root, Debian's apt, qemu-system-x86, a static busybox, xz, mke2fs, debootstrap, and `npm run
+ * prepare`. Ends with a table. The exit status is 1 if a test or a boot failed.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

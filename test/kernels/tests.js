@@ -35,8 +35,8 @@ function found(doctor, row) {
  * @param options.files the test files; all without any
  * @param options.cache the folder of {@link transformed}
  * @param options.seconds the bound
- * @returns the mount methods that doctor reports, the numbers of passed, failed and skipped tests, and vitest's output
- *   where something failed.
+ * @returns the mount methods that doctor reports, the numbers of passed, failed and skipped tests, and
+ *   vitest's output where something failed.
  */
 export async function runTests(kernel, scratch, { files, cache, seconds }) {
   const result = join(scratch, 'result');

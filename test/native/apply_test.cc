@@ -90,7 +90,7 @@ class Place {
       ExtractedLayer layer = extractor.Run();
       UniqueFd fd(::open(diff.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       CHECK_EQ(layer.content_size, ContentSize(fd.get()));
-      CHECK(!fs::exists(diff + ".aside"));
+      CHECK(!fs::exists(diff + ".replaced"));
     } catch (const Failure& failure) {
       // Never a system error: only the members can be at fault here.
       if (!failure.code.starts_with("ERR_LAYER") && failure.code != "ERR_LIMIT_EXCEEDED")

@@ -43,8 +43,9 @@ const other = imageOf([layerOf({ apart: 'apart' })], { tags: ['other:1'] });
 export const ARCHIVE = tar(dockerArchive([base, app, other]));
 
 /**
- * `repair`: `fsck --deep --repair`. `from`: the same with `--from ARCHIVE`. `load`: the image is loaded again.
- * `orphans`: `prune --orphans`. `hand`: the operator has to remove or restore something; the finding says what.
+ * `repair`: `fsck --deep --repair`. `from`: the same with `--from ARCHIVE`. `load`: the image is loaded
+ * again. `orphans`: `prune --orphans`. `hand`: the operator has to remove or restore something; the finding
+ * says what.
  */
 export type Mended = 'repair' | 'from' | 'load' | 'orphans' | 'hand';
 
@@ -436,8 +437,8 @@ async function check(store: Layerstack, options: Parameters<Layerstack['fsck']>[
 }
 
 /**
- * Damages a store, and expects that fsck finds it, that the rest can be used meanwhile, and that the named way
- * mends it.
+ * Damages a store, and expects that fsck finds it, that the rest can be used meanwhile, and that the named
+ * way mends it.
  * @param archive - a file with {@link ARCHIVE}
  */
 export async function expectMended(

@@ -36,9 +36,9 @@ describe('digests', () => {
     expectTypeOf<DiffID>().not.toExtend<ChainID>();
     expectTypeOf<ChainID>().not.toExtend<DiffID>();
     expectTypeOf<ImageID>().not.toExtend<ChainID>();
-    // @ts-expect-error -- the digest of a blob is no DiffID
+    // @ts-expect-error -- the digest of a blob is not a DiffID
     chainIds([digest]);
-    // @ts-expect-error -- a ChainID is no DiffID
+    // @ts-expect-error -- a ChainID is not a DiffID
     chainIds([chainId]);
     // @ts-expect-error -- text is a digest only once parsed
     hexOf('sha256:00');

@@ -78,7 +78,7 @@ describe('Layerstack', () => {
     void store.images.import('dir', { base: 7 });
     // @ts-expect-error -- no such option
     void store.containers.create('x', { nmae: 'build' });
-    // @ts-expect-error -- a number is no reference
+    // @ts-expect-error -- a number is not a reference
     void store.images.inspect(7);
     // @ts-expect-error -- results cannot be changed
     container.name = 'other';
@@ -87,7 +87,7 @@ describe('Layerstack', () => {
 
 describe('ids', () => {
   it('are not just any text', () => {
-    // @ts-expect-error -- text is no image id
+    // @ts-expect-error -- text is not an image id
     const id: ImageID = 'sha256:0';
     void id;
     expectTypeOf<ImageID>().toExtend<string>();

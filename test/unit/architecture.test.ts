@@ -1,4 +1,7 @@
-/** Keeps the folders of src and native in their order, files free of import cycles, and the native core free of Node. */
+/**
+ * Keeps the folders of src and native in their order, files free of import cycles, and the native core free
+ * of Node.
+ */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -7,8 +10,8 @@ import ts from 'typescript';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 /**
- * The folders of src, by rank. A folder imports from itself and from lower ranks, not from others of its own rank. Files
- * directly in src import from any.
+ * The folders of src, by rank. A folder imports from itself and from lower ranks, not from others of its own
+ * rank. Files directly in src import from any.
  */
 const RANKS = [
   ['core'],

@@ -78,4 +78,30 @@ describe('source files', () => {
     ];
     expect(missing).toEqual([]);
   });
+
+  /** Files of the kernel, and the patterns of generated files. */
+  const ELSEWHERE = /^(?:fs|include|linux)\/|[A-Z]{2}/;
+  const named = (words: string): string[] => [
+    ...[...words.matchAll(/(?<![\w./<-])((?:[\w.-]+\/)+[\w.-]+\.(?:ts|js|mjs|cc|h|c))(?![\w/(-])/g)]
+      .map(([, path = '']) => path.replace(/^(?:\.{1,2}\/)+/, ''))
+      .filter((path) => !ELSEWHERE.test(path))
+      .filter((path) => !files.some((file) => file === path || file.endsWith(`/${path}`))),
+    // Comments name files of the native core without their extension.
+    ...[...words.matchAll(/(?<![\w./<-])((?:sys|codec|format|tree|pipeline|erofs|napi)\/\w+)(?![\w./(-])/g)]
+      .map(([, path = '']) => path)
+      .filter((path) => !known.has(`native/${path}`)),
+  ];
+
+  it.each(FOLDERS.filter((folder) => folder !== 'docs'))('that comments of %s name exist', (folder) => {
+    const comments = sources
+      .filter((path) => path.startsWith(`${folder}/`))
+      .flatMap((path) =>
+        read(path)
+          .split('\n')
+          .map((line, index) => ({ place: `${path}:${String(index + 1)}`, line })),
+      )
+      .filter(({ line }) => /^\s*(?:\/\/|\/?\*)/.test(line));
+    const missing = comments.flatMap(({ place, line }) => named(line).map((path) => `${place} ${path}`));
+    expect(missing).toEqual([]);
+  });
 });

@@ -1,4 +1,7 @@
-/** Keeps comments and pages readable: a width for comments, and phrases that readers stumble on. */
+/**
+ * Keeps comments, pages, messages and help readable: a width for comments, and phrases that readers stumble
+ * on.
+ */
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +12,8 @@ const WIDTH = 110;
 /** What not to write, and what to write in its place (CONTRIBUTING.md, "English"). */
 const BANNED: readonly (readonly [RegExp, string])[] = [
   [
-    /(?<!\bthere )\b(?:is|are|was|were) no (?!longer\b|more than\b)/i,
-    'say "is not a ...", or "does not exist"',
+    /\b(?:(?:is|are|was|were) no (?!longer\b|more than\b)|mounts no\b)/i,
+    'say "is not a ...", "does not exist" or "cannot mount"',
   ],
   [/\bgone on with\b/i, 'say "is resumed" or "continues"'],
   [/\btold of\b/i, 'say "is reported" or "learns about"'],
@@ -62,15 +65,43 @@ async function commentFaults(path: string): Promise<string[]> {
   ];
 }
 
+/** Returns the texts in quotes of a line: messages, help, log lines. Code in them is left out. */
+function literalsOf({ place, text }: Line): Line[] {
+  if (/^\s*(?:\/\/|\/?\*)/.test(text)) return [];
+  const literals = text.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`/g);
+  return [...literals].map(([, single, double, template]) => {
+    const literal = single ?? double ?? template ?? '';
+    return { place, text: literal, words: literal.replace(/`[^`]*`|\\`[^`]*\\`|\$\{[^}]*\}/g, 'X') };
+  });
+}
+
 async function faultsOf(paths: readonly string[]): Promise<string[]> {
   return (await Promise.all(paths.map(commentFaults))).flat();
 }
 
-const sources = [...(await filesBelow('src', /\.ts$/)), ...(await filesBelow('native', /\.(?:cc|h)$/))];
+const FOLDERS = ['src', 'native', 'test', 'bench', 'packaging', 'examples'];
+const sources = (
+  await Promise.all(FOLDERS.map((folder) => filesBelow(folder, /\.(?:ts|js|mjs|cc|c|h)$/)))
+).flat();
 
 describe('comments', () => {
   it('are narrow, and say it plainly', async () => {
     expect(await faultsOf(sources)).toEqual([]);
+  });
+});
+
+describe('messages and help', () => {
+  it('say it plainly', async () => {
+    const lines = await Promise.all(sources.filter((path) => /^(?:src|native)\//.test(path)).map(linesOf));
+    expect(phraseFaults(lines.flat().flatMap(literalsOf))).toEqual([]);
+  });
+
+  it('are found in code', () => {
+    const line = (text: string): Line => ({ place: 'here', text, words: text });
+    const words = (text: string): string[] => literalsOf(line(text)).map((literal) => literal.words);
+    expect(words("throw fault(`${path} is no tar`, 'run \\`fsck\\`');")).toEqual(['X is no tar', 'run X']);
+    expect(words('Throw("it is no tar");  // "x"')).toEqual(['it is no tar', 'x']);
+    expect(words("// 'it is no tar'")).toEqual([]);
   });
 });
 

@@ -4,7 +4,8 @@
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Logger } from '../../system/log.ts';
-import type { Layerstack, OpenOptions } from '../layerstack.ts';
+import type { Layerstack } from '../layerstack.ts';
+import type { OpenOptions } from '../open-options.ts';
 import type { Registry } from '../registry.ts';
 import type { Output } from './terminal.ts';
 

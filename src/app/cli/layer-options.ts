@@ -1,4 +1,4 @@
-/** The options of commands that bring layers of others into the store. */
+/** The options that `load` and `pull` share. */
 import type { OptionSpecs } from './command.ts';
 
 export const LAYER_OPTIONS = {

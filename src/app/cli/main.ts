@@ -5,6 +5,7 @@
  * process at once.
  */
 import { isError } from '../../core/errors.ts';
+import { DEFAULT_ROOT, isDebugging } from '../../system/environment.ts';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { Registry } from '../registry.ts';
@@ -21,8 +22,6 @@ import {
 import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
 import { aftermathLine, describeError } from './errors.ts';
 import { processOutputs, programOutputs } from './terminal.ts';
-
-const DEFAULT_ROOT = '/var/lib/layerstack';
 
 interface Invocation {
   readonly verb: string;
@@ -205,7 +204,7 @@ async function report(error: unknown): Promise<number> {
   // Progress may have left the cursor in the middle of a line.
   if (processOutputs.stderr.canRedraw) processOutputs.stderr.redrawLine('');
   processOutputs.stderr.print(line);
-  if (process.env['LAYERSTACK_DEBUG'] && isError(error)) {
+  if (isDebugging() && isError(error)) {
     const { inspect } = await import('node:util');
     processOutputs.stderr.print(...inspect(error).split('\n'));
   }

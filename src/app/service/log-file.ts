@@ -4,9 +4,9 @@
  * written is bounded. Beyond the bound, lines are dropped and counted.
  */
 import { closeSync, openSync, write } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
+import { pause } from '../../core/abort.ts';
 import { isSystemError } from '../../core/errors.ts';
 import { printable } from '../../core/printable.ts';
 
@@ -96,7 +96,7 @@ export class LogFile {
           this.#dropped++;
           return;
         }
-        await sleep(RETRY_MS);
+        await pause(RETRY_MS);
       }
     }
   }

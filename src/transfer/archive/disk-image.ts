@@ -38,7 +38,8 @@ export interface DiskImageStores extends SaveStores {
 }
 
 /**
- * Writes the layers of an image, as an overlay shows them, to an empty regular file. It mounts no overlay.
+ * Writes the layers of an image, as an overlay shows them, to an empty regular file. It does not mount an
+ * overlay.
  * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT,
  *   ERR_LIMIT_EXCEEDED beyond 16 TiB, ERR_INVALID_ARGUMENT for an image without layers, ERR_ABORTED; system
  *   errors of write(2).

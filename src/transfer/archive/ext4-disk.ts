@@ -43,9 +43,9 @@ const closeFd = promisify(close);
  * Writes to an empty regular file; nothing is synced. The same root file system, id and mke2fs give the same
  * bytes. The directory of the file has room for the contents twice meanwhile.
  * @param id the object's, in hex: the file system's UUID is made of it
- * @throws {@link LayerstackError} ERR_UNSUPPORTED where a program is missing, or the kernel mounts no EROFS;
- *   ERR_INVALID_ARGUMENT for a size that is too small; ERR_NO_SPACE; ERR_SYSTEM with the words of mke2fs;
- *   what {@link writeErofs} throws.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED where a program is missing, or the kernel cannot mount
+ *   EROFS; ERR_INVALID_ARGUMENT for a size that is too small; ERR_NO_SPACE; ERR_SYSTEM with the words of
+ *   mke2fs; what {@link writeErofs} throws.
  */
 export async function writeExt4(
   fd: number,
@@ -102,7 +102,7 @@ async function openErofs(fd: number): Promise<number> {
     return call(native.openErofs({ ...files, method: 'loop' })).catch((error: unknown) => {
       throw new LayerstackError(
         'ERR_UNSUPPORTED',
-        'this kernel mounts no EROFS, from which an ext4 image is made: load the module (modprobe erofs)',
+        'this kernel cannot mount EROFS, from which an ext4 image is made: load the module (modprobe erofs)',
         { cause: error },
       );
     });

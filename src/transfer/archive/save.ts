@@ -141,11 +141,11 @@ async function members(
       if (blobs.has(blobPath(layer.diffId))) continue;
       const size = sizes.get(layer.diffId) ?? 0;
       const name = blobPath(layer.diffId);
-      const told = telling({ name, diffId: layer.diffId, total: size }, tally, onProgress);
+      const reported = reporting({ name, diffId: layer.diffId, total: size }, tally, onProgress);
       const content = {
         size,
-        open: () => told(stores.layers.tar(layer)),
-        writeTo: (fd: number) => told(stores.layers.writeTar(layer, fd)),
+        open: () => reported(stores.layers.tar(layer)),
+        writeTo: (fd: number) => reported(stores.layers.writeTar(layer, fd)),
       };
       add({ name, mtime: createdAt(config), content });
     }
@@ -154,8 +154,8 @@ async function members(
     for (const [at, blob] of original.layers.entries()) {
       const diffId = layers[at]?.diffId;
       const name = blobPath(blob.digest);
-      const told = telling({ name, diffId, total: blob.size }, tally, onProgress);
-      const open = () => told(original.open(blob, 0));
+      const reported = reporting({ name, diffId, total: blob.size }, tally, onProgress);
+      const open = () => reported(original.open(blob, 0));
       add({ name, mtime: createdAt(config), content: { size: blob.size, open } });
     }
   }
@@ -201,15 +201,15 @@ function document(name: string, text: string | Uint8Array, mtime = 0): TarMember
   return { name, mtime, content: { size: bytes.length, open: () => Readable.from([bytes]) } };
 }
 
-interface Told {
+interface ReportedLayer {
   readonly name: string;
   readonly diffId: DiffID | undefined;
   readonly total: number;
 }
 
 /** Passes the pieces of a layer on, and reports progress. */
-function telling(
-  { name, diffId, total }: Told,
+function reporting(
+  { name, diffId, total }: ReportedLayer,
   tally: Tally<string>,
   onProgress: OnProgress | undefined,
 ): <Part extends Written>(tar: AsyncIterable<Part>) => AsyncGenerator<Part, void, undefined> {

@@ -26,7 +26,7 @@ export type OpenRepository = (repository: string) => PullSource & AsyncDisposabl
 
 /** The blobs that `pull --keep-blobs` keeps. */
 export class KeptCopies implements LayerCopies {
-  readonly name = 'the store, in its kept blobs,';
+  readonly name = 'the folder of kept blobs';
   readonly #stores: BlobStores;
   readonly #signal: AbortSignal | undefined;
 
@@ -46,7 +46,8 @@ export class KeptCopies implements LayerCopies {
 
 /** The repositories from which the layer came. */
 export class RegistryCopies implements LayerCopies {
-  readonly name = 'no registry is known that';
+  readonly name = 'the registries';
+  readonly absent = 'no registry is known for it';
   readonly #stores: BlobStores;
   readonly #distribution: Pick<Distribution, 'sources'>;
   readonly #open: OpenRepository;

@@ -13,6 +13,8 @@ export type UseCopy = (staged: StagedLayer) => Promise<void>;
 export interface LayerCopies {
   /** The name of the place in messages. */
   readonly name: string;
+  /** The message for a place without the layer. Default: the place does not have it. */
+  readonly absent?: string;
   /**
    * Stages a copy, verified by its DiffID, and gives it to `use`.
    * @returns false when the place does not have the layer
@@ -42,7 +44,7 @@ export async function healLayer(
         await layers.replace(layer, staged, options);
       };
       if (await place.copy(layer, use)) return;
-      refusals.push(`${place.name} does not have it`);
+      refusals.push(place.absent ?? `${place.name} does not have it`);
     } catch (error) {
       // A copy that was found, but may not be used, is not better elsewhere.
       if (found || !LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;

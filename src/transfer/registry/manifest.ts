@@ -173,15 +173,15 @@ function checkDocument(bytes: Uint8Array, type: string, subject: Subject): strin
   const fallback = kind === 'index' ? MEDIA_TYPES.ociIndex : MEDIA_TYPES.ociManifest;
   const found = mediaType === '' ? fallback : mediaType;
   const fits = kind === 'index' ? isIndexType : isManifestType;
-  const told = NEUTRAL.includes(type) ? found : type;
+  const announced = NEUTRAL.includes(type) ? found : type;
   // Docker's types must be in the document. OCI's may be left out; then only the header gives the type.
-  if (fits(told) && fits(found) && (mediaType === '' || mediaType === told)) return told;
+  if (fits(announced) && fits(found) && (mediaType === '' || mediaType === announced)) return announced;
   throw registryError(
     'ERR_MANIFEST_INVALID',
     subject,
-    `${subject.registry} calls it ${told}, but the document is ${mediaType === '' ? `an ${kind}` : mediaType}; ` +
+    `${subject.registry} calls it ${announced}, but the document is ${mediaType === '' ? `an ${kind}` : mediaType}; ` +
       'a document that can be read in two ways is refused',
-    { expected: told, found: mediaType === '' ? kind : mediaType },
+    { expected: announced, found: mediaType === '' ? kind : mediaType },
   );
 }
 

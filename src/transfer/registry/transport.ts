@@ -89,7 +89,7 @@ export class Transport implements AsyncDisposable {
         method,
         headers: { 'user-agent': 'layerstack', 'accept-encoding': 'identity', ...headers },
         body: (body ?? null) as NonNullable<Dispatcher.RequestOptions['body']> | null,
-        ...(signal && { signal }),
+        signal: signal ?? null,
         headersTimeout: Math.max(request.headersMs ?? 0, headersMs),
         bodyTimeout: stallMs,
       });

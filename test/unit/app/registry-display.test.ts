@@ -36,7 +36,7 @@ class Terminal {
   }
 }
 
-/** What is printed, and what is written to the terminal, of these events. */
+/** Returns the lines that are printed, and the text on the terminal, for these events. */
 function say(
   events: readonly ProgressEvent[],
   words: Words,

@@ -2,7 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { applyChanges } from '../../../src/dockerfile/instructions.ts';
 import { EMPTY_CONTAINER_CONFIG, type ContainerConfig } from '../../../src/image/container-config.ts';
 
-/** What the instructions change, of the values that dockerd 20.10 gives (test/conformance/way-out.test.ts asks it). */
+/**
+ * The changes that instructions make. The values are dockerd 20.10's (test/conformance/way-out.test.ts
+ * compares).
+ */
 const changed = (...changes: string[]): Partial<ContainerConfig> => {
   const config = applyChanges(EMPTY_CONTAINER_CONFIG, changes);
   return Object.fromEntries(

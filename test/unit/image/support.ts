@@ -16,7 +16,7 @@ import { Session } from '../../../src/system/session.ts';
 export interface TestRoot {
   readonly root: Root;
   readonly path: string;
-  /** What was logged as a warning. */
+  /** The warnings in the log. */
   readonly warnings: string[];
 }
 

@@ -1,6 +1,7 @@
 /**
- * Legacy image documents and the image ids that dockerd 20.10.24 gave them: each was put into an archive with an
- * empty tar of 1024 NUL bytes as its layer.tar, `docker load`ed, and read back with `docker image inspect`.
+ * Legacy image documents and the image ids that dockerd 20.10.24 gave them: each was put into an archive with
+ * an empty tar of 1024 NUL bytes as its layer.tar, `docker load`ed, and read back with `docker image
+ * inspect`.
  */
 export interface V1Case {
   readonly name: string;

@@ -68,7 +68,7 @@ async function seen({ layout, open }: TestStore): Promise<(string | undefined)[]
   return texts;
 }
 
-/** What is on disk, whoever looks. */
+/** Returns the contents of the files on disk. */
 async function onDisk({ layout }: TestStore): Promise<(string | undefined)[]> {
   return Promise.all(FILES.map((path) => readFile(layout.at(path), 'utf8').catch(() => undefined)));
 }

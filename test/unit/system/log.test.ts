@@ -29,11 +29,11 @@ describe('when debugging is asked for', () => {
   let dir: string;
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), 'log-'));
-    for (const name of ['system/log', 'core/printable']) {
+    for (const name of ['system/log', 'system/environment', 'core/printable']) {
       const source = await readFile(new URL(`../../../src/${name}.ts`, import.meta.url), 'utf8');
       const compilerOptions = { module: ModuleKind.ESNext, rewriteRelativeImportExtensions: true };
       const { outputText } = transpileModule(source, { compilerOptions, fileName: `${name}.ts` });
-      await mkdir(join(dir, dirname(name)));
+      await mkdir(join(dir, dirname(name)), { recursive: true });
       await writeFile(join(dir, `${name}.js`), outputText);
     }
     await writeFile(join(dir, 'package.json'), '{"type":"module"}');

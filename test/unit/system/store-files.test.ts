@@ -10,7 +10,7 @@ const FOLDERS = ['system', 'layer', 'rwlayer', 'image', 'container'];
 const READS =
   /^(?:l?stat|readFile|readdir|readlink|open|opendir|access|exists|realpath|createReadStream|writeFile|appendFile)(?:Sync)?$/;
 
-/** Who may read files himself, and which those are. */
+/** Modules that may use the functions of `node:fs` themselves, and which functions. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   // The door.
   'system/store-files.ts': ['open'],
@@ -21,7 +21,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/make-directories.ts': ['stat'],
   'system/safe-root.ts': ['lstat', 'readlink', 'realpath', 'stat'],
   'system/caps.ts': ['stat'],
-  // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`; scratch directories to lock.
+  // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`; scratch
+  // directories to lock.
   'system/changes.ts': ['readdirSync', 'statSync'],
   'system/reconcile.ts': ['open', 'readdir'],
   // Locks of files of the user's; new files that nothing may be in the place of.

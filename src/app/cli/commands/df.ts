@@ -1,5 +1,5 @@
 /** `layerstack df`: prints the tables of `docker system df`, without the rows that a store cannot fill. */
-import type { DiskUsage } from '../../layerstack.ts';
+import type { DiskUsage } from '../../disk-usage.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
 import { ellipsis, formatAge, formatBytes, formatId } from '../format.ts';
 import { formatTable, parseListingFormat, printListing } from '../output.ts';

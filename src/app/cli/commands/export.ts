@@ -15,8 +15,8 @@ export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER|ARCHIVE [> TAR]',
   description:
     'Write the root file system of a container as a tar, without the file systems that are mounted in it.\n' +
-    'An argument with a slash in it is the path of an archive. An archive that is not mounted is mounted meanwhile.\n' +
-    'SOURCE_DATE_EPOCH in the environment is the date of files in the tar that are newer.',
+    'An argument with a slash in it is the path of an archive. The command mounts the archive itself if it is not mounted.\n' +
+    'Files that are newer than SOURCE_DATE_EPOCH, in seconds since 1970 in the environment, get that date.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },

@@ -22,14 +22,14 @@ export const command = defineCommand({
     'erofs is read-only, with 4 KiB blocks. A kernel boots from it with `root=/dev/vda rootfstype=erofs`.\n' +
     'ext4 is writable. `mke2fs` of the host makes it, with times of whole seconds and an empty lost+found. While it is made,\n' +
     'the directory of FILE has room for the contents twice.\n' +
-    'SOURCE_DATE_EPOCH in the environment is the date of files in it that are newer.',
+    'Files that are newer than SOURCE_DATE_EPOCH, in seconds since 1970 in the environment, get that date.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to this file' },
     format: { type: 'string', value: 'erofs|ext4', help: 'the file system (default erofs)' },
     size: {
       type: 'string',
       value: 'BYTES',
-      help: 'of an ext4 file system, as 512M or 10G (default: as contents need)',
+      help: 'size of the ext4 file system, e.g. 512M (default: large enough for the contents)',
     },
   },
   operands: { min: 1, max: 1, kinds: ['object'] },

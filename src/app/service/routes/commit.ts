@@ -22,7 +22,7 @@ const decodeConfig: json.Decoder<ContainerConfig | undefined> = (value, path) =>
 async function commit(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, signal } = request;
   const container = query.text('container');
-  if (container === undefined) throw new HttpError(400, 'the query names no container: ?container=ID');
+  if (container === undefined) throw new HttpError(400, 'the query does not name a container: ?container=ID');
   const reference = newReference(query);
   const config = await request.optionalJson(decodeConfig, CONTAINER_CONFIG);
   const id = await store.containers.commit(await findContainer(container, store), {

@@ -3,7 +3,7 @@
  * `moby/moby: api/server/router/system/system_routes.go`, daemon/{info,disk_usage}.go at v20.10.
  */
 import { infoDocument } from '../info.ts';
-import type { DiskUsage } from '../../layerstack.ts';
+import type { DiskUsage } from '../../disk-usage.ts';
 import { ContainerSummaries } from '../container-summary.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';

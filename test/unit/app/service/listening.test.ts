@@ -1,4 +1,7 @@
-/** Where the service may listen, by what is written down: hosts, groups, settings, variables of systemd, browsers. */
+/**
+ * Where the service may listen, by what is written down: hosts, groups, settings, variables of systemd,
+ * browsers.
+ */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -31,7 +31,7 @@ class FakePartial {
 
 const MIB = 1024 * 1024;
 
-/** What is kept of so many MiB, each of which is waited for `ms`. */
+/** Returns the part that is kept of a download of `count` MiB, each of which takes `ms`. */
 async function kept(count: number, ms: number, partial = new FakePartial()): Promise<FakePartial> {
   const recorder = new PartialRecorder(partial as unknown as Partial);
   for (let index = 0; index < count; index++)

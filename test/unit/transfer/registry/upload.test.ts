@@ -31,8 +31,8 @@ afterEach(async () => {
 });
 
 /**
- * A registry that keeps what arrives of a PATCH, also of one that breaks off. `cuts`: after how many bytes each PATCH is cut.
- * The session's URL changes with every answer, and is relative, with a query.
+ * A registry that keeps what arrives of a PATCH, also of one that breaks off. `cuts`: after how many bytes
+ * each PATCH is cut. The session's URL changes with every answer, and is relative, with a query.
  */
 function registry(cuts: number[] = []): Answer {
   let state = 0;

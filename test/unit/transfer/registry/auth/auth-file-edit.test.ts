@@ -1,4 +1,7 @@
-/** What a login that was killed has left beside config.json goes with the next change, whatever it is, and is not written through. */
+/**
+ * What a login that was killed has left beside config.json goes with the next change, whatever it is, and is
+ * not written through.
+ */
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';

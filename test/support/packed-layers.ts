@@ -5,10 +5,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Layerstack } from '../../src/app/layerstack.ts';
-import { CAPABILITY } from '../support/edits.ts';
-import { imageOf, layerOf, type TestImage } from '../support/images.ts';
-import { tar, type TarItem, type TarMember } from '../support/tar.ts';
-import { dumpTree, mapTree, type Tree, type TreeEntry } from '../support/tree.ts';
+import { CAPABILITY } from './edits.ts';
+import { imageOf, layerOf, type TestImage } from './images.ts';
+import { tar, type TarItem, type TarMember } from './tar.ts';
+import { dumpTree, mapTree, type Tree, type TreeEntry } from './tree.ts';
 
 export const NAME = 'rich:1';
 
