@@ -7,7 +7,7 @@
  */
 import { newOverlayId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { shortNameOf } from '../rwlayer/sealed.ts';
+import { childSteps, overlayOf, shortNameOf } from '../rwlayer/sealed.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { BatchStep } from '../system/native.ts';
 import { removeOverlay } from '../system/removal.ts';
@@ -47,6 +47,7 @@ export async function putOnTop(
     );
   const lowers = [...sealed, init, ...base];
   const steps: BatchStep[] = [
+    ...childSteps(layout, overlayOf(layout, top), mountId),
     { op: 'mkdir', path: layout.overlay(away), mode: 0o710 },
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: top, to: `${away}/diff` },
     { op: 'write', path: layout.overlay(away, 'link'), data: link, mode: 0o644, sync: true },

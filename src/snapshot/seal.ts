@@ -7,6 +7,7 @@ import { newLinkId } from '../layer/overlay.ts';
 import { entrySteps } from '../rwlayer/entry.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import {
+  childSteps,
   lowerOf,
   overlayOf,
   refuseFlat,
@@ -122,8 +123,9 @@ function prepareSteps(
   { layout }: Root,
   { mountId, initId }: RwLayer,
   record: SnapshotRecord,
-  { lowers }: SealedStack,
+  { sealed, lowers }: SealedStack,
 ): BatchStep[] {
+  const [top] = sealed;
   const { id, layer: parent } = record.snapshot;
   const link = newLinkId();
   const init = initId === undefined ? undefined : shortNameOf(layout, initId);
@@ -139,6 +141,8 @@ function prepareSteps(
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: `${mountId}/diff`, to: `${id}/diff` },
     write(layout.overlay(id, 'link'), link, 0o644),
     { op: 'symlink', path: layout.link(link), target: `../${id}/diff` },
+    ...(top === undefined ? [] : childSteps(layout, overlayOf(layout, top), id)),
+    ...childSteps(layout, id, mountId),
     ...(below.length === 0 ? [] : [write(layout.overlay(id, 'lower'), below.join(':'), 0o644)]),
     { op: 'write', path: layout.overlay(id, 'committed'), data: '', mode: 0o600 },
     ...entrySteps(layout, { key: id, mountId: id, initId: undefined, parent }, true),

@@ -33,6 +33,7 @@
  * removal has the lock of the snapshot alone, and counts the children under it.
  */
 import type { ChainID, ImageID } from '../core/digest.ts';
+import type { Container } from '../container/record.ts';
 
 /** The root file system of a container at one moment. It has files only: no processes, memory or sockets. */
 export interface Snapshot {
@@ -63,4 +64,9 @@ export interface SnapshotSize {
   readonly own: number;
   /** Bytes that its parents have. */
   readonly shared: number;
+}
+
+/** Returns which of both it is. */
+export function isSnapshot(source: Snapshot | Container): source is Snapshot {
+  return 'containerId' in source;
 }

@@ -2,7 +2,6 @@
 import { isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { readDocuments } from '../container/fork.ts';
-import { isContainerName } from '../container/names.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
 import { isActive, type ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
@@ -11,13 +10,17 @@ import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
 import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
+import { nameKeys, requireFreeName } from './names.ts';
+import { promote, type Promoted } from './promote.ts';
 import { readRecord, recordIds } from './record.ts';
 import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
 import { checkStack, seal, stackToSeal } from './seal.ts';
 import { settleAll } from './settle.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
+import { squash, type Squashed, type SquashOptions } from './squash.ts';
 
+export type { SquashOptions } from './squash.ts';
 export type { ForkOptions } from './fork.ts';
 
 export interface SnapshotOptions {
@@ -59,10 +62,10 @@ export class SnapshotStore {
   async create(container: Container, options: SnapshotOptions = {}): Promise<Snapshot> {
     const { name, signal } = options;
     this.#root.session();
-    if (name !== undefined) checkName(name);
-    const keys = [container.id, ...(name === undefined ? [] : [`snapshot:${name}`])];
-    await using _locks = await this.#root.locks.acquireAll('containers', keys, { signal });
-    if (name !== undefined) await this.#requireFree(name);
+    await using _locks = await this.#root.locks.acquireAll('containers', [container.id, ...nameKeys(name)], {
+      signal,
+    });
+    await this.#requireFree(name);
     return await this.#seal(await this.#idle(container), options);
   }
 
@@ -188,6 +191,26 @@ export class SnapshotStore {
     return kept;
   }
 
+  /** @see promote */
+  promote(child: Container | Snapshot, onto: Container, signal?: AbortSignal): Promise<Promoted> {
+    const parts = {
+      ...{ root: this.#root, containers: this.#containers, deletions: this.#deletions },
+      seal: (container: Container) => this.#seal(container, {}),
+      idle: (container: Container) => this.#idle(container),
+    };
+    return promote(parts, child, onto, signal);
+  }
+
+  /** @see squash */
+  squash(from: Snapshot, to: Snapshot, options: SquashOptions = {}): Promise<Squashed> {
+    const parts = {
+      ...{ root: this.#root, containers: this.#containers, deletions: this.#deletions },
+      idle: (container: Container) => this.#idle(container),
+      requireFree: (name: string | undefined) => this.#requireFree(name),
+    };
+    return squash(parts, from, to, options);
+  }
+
   /** @see removeSnapshot */
   remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
     return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
@@ -252,23 +275,7 @@ export class SnapshotStore {
     return container;
   }
 
-  async #requireFree(name: string): Promise<void> {
-    const taken = (await this.list()).find((snapshot) => snapshot.name === name);
-    if (taken)
-      throw new LayerstackError(
-        'ERR_SNAPSHOT_NAME_IN_USE',
-        `snapshot ${taken.id.slice(0, 12)} is called ${name} already: choose another name, or remove it`,
-        { id: taken.id },
-      );
+  async #requireFree(name: string | undefined): Promise<void> {
+    if (name !== undefined) requireFreeName(await this.list(), name);
   }
-}
-
-function checkName(name: string): void {
-  if (!isContainerName(name) || isHex64(name))
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `${JSON.stringify(name)} cannot be the name of a snapshot: use letters, digits, '_', '.' and '-', ` +
-        'and begin with a letter or digit; 2 to 255 characters',
-      { key: 'options.name' },
-    );
 }

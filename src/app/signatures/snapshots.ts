@@ -9,6 +9,10 @@ export const SIGNATURES: Signatures = {
     "store.snapshots.size": {"parameters":[{"name":"ref","shape":{"either":["string",{"object":"Snapshot"}]}}],"async":true},
     "store.snapshots.fork": {"parameters":[{"name":"source","shape":{"either":["string",{"object":"Container"},{"object":"Snapshot"}]}},{"name":"options","shape":{"object":"ForkOptions"},"optional":true}],"async":true},
     "store.snapshots.rollback": {"parameters":[{"name":"container","shape":{"either":["string",{"object":"Container"}]}},{"name":"snapshot","shape":{"either":["string",{"object":"Snapshot"}]}},{"name":"options","shape":{"object":"RollbackOptions"},"optional":true}],"async":true},
+    "store.snapshots.promote": {"parameters":[{"name":"child","shape":{"either":["string",{"object":"Container"},{"object":"Snapshot"}]}},{"name":"options","shape":{"object":"PromoteOptions"}}],"async":true},
+    "store.snapshots.diff": {"parameters":[{"name":"from","shape":{"either":["string",{"object":"Container"},{"object":"Snapshot"}]}},{"name":"to","shape":{"either":["string",{"object":"Container"},{"object":"Snapshot"}]},"optional":true}],"async":true},
+    "store.snapshots.squash": {"parameters":[{"name":"from","shape":{"either":["string",{"object":"Snapshot"}]}},{"name":"to","shape":{"either":["string",{"object":"Snapshot"}]}},{"name":"options","shape":{"object":"SquashOptions"},"optional":true}],"async":true},
+    "store.snapshots.commit": {"parameters":[{"name":"ref","shape":{"either":["string",{"object":"Snapshot"}]}},{"name":"options","shape":{"object":"CommitOptions & NameOptions"},"optional":true}],"async":true},
     "store.snapshots.remove": {"parameters":[{"name":"ref","shape":{"either":["string",{"object":"Snapshot"}]}},{"name":"options","shape":{"object":"options"},"optional":true}],"async":true},
   },
   objects: {
@@ -22,6 +26,9 @@ export const SIGNATURES: Signatures = {
     "Snapshot": {"keys":{"id":"string","name":"string","labels":{"map":"string"},"created":"string","parent":"string","depth":"number","containerId":"string","containerName":"string","imageId":"string","imageName":"string","layer":"string"},"required":["id","labels","created","depth","containerId","containerName","imageName"]},
     "ForkOptions": {"keys":{"count":"number","name":"string","labels":{"map":"string"},"durable":"boolean","signal":{"object":"AbortSignal"}}},
     "RollbackOptions": {"keys":{"keep":"boolean","signal":{"object":"AbortSignal"}}},
+    "PromoteOptions": {"keys":{"onto":{"either":["string",{"object":"Container"}]},"signal":{"object":"AbortSignal"}},"required":["onto"]},
+    "SquashOptions": {"keys":{"name":"string","labels":{"map":"string"},"signal":{"object":"AbortSignal"}}},
+    "CommitOptions & NameOptions": {"keys":{"author":"string","message":"string","config":{"object":"ContainerConfig"},"changes":{"list":"string"},"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
     "options": {"keys":{"signal":{"object":"AbortSignal"}}},
   },
 };
