@@ -196,9 +196,10 @@ export class Layerstack implements AsyncDisposable {
       running: active,
     }));
     const Snapshots: SnapshotUsage[] = [];
-    for (const snapshot of await this.#parts.listSnapshots()) {
-      const size = await containers.rwLayers.contentSize({ mountId: snapshot.id });
-      Snapshots.push({ snapshot, size });
+    const all = await this.#parts.listSnapshots();
+    const sizes = all.length === 0 ? undefined : await (await this.#parts.snapshots()).sizes(all);
+    for (const snapshot of all) {
+      Snapshots.push({ snapshot, size: sizes?.get(snapshot.id)?.own ?? 0 });
       users.push({ containerId: snapshot.id, imageId: snapshot.imageId, running: false });
     }
     const parents = [

@@ -2,6 +2,7 @@
 import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
 import { LayerstackError, undefinedIf } from '../core/errors.ts';
+import { matchesLabels, type LabelFilters } from '../core/labels.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Container } from '../container/record.ts';
 import type { CommitOptions } from '../container/commit.ts';
@@ -20,7 +21,7 @@ export type SnapshotRef = Snapshot | string;
 /** The source of a fork: a snapshot or a container. A text may name either. */
 export type ForkSource = Snapshot | Container | string;
 
-export interface ListSnapshotsOptions {
+export interface ListSnapshotsOptions extends LabelFilters {
   /** Lists only the snapshots of this container, and those below them. */
   readonly container?: ContainerRef | undefined;
 }
@@ -70,10 +71,11 @@ export class Snapshots {
    * Returns the snapshots, the oldest first.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
-  async list({ container }: ListSnapshotsOptions = {}): Promise<Snapshot[]> {
+  async list({ container, ...labels }: ListSnapshotsOptions = {}): Promise<Snapshot[]> {
     const snapshots = await this.#parts.snapshots();
     const all = await snapshots.list();
-    return container === undefined ? all : snapshots.lineOf(await this.#container(container), all);
+    const line = container === undefined ? all : snapshots.lineOf(await this.#container(container), all);
+    return line.filter((snapshot) => matchesLabels(snapshot.labels, labels));
   }
 
   /**
@@ -85,11 +87,20 @@ export class Snapshots {
   }
 
   /**
-   * Returns how much disk a snapshot uses. Reads its sealed uppers.
+   * Returns how much disk a snapshot uses. Its uppers are measured once and remembered.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT.
    */
   async size(ref: SnapshotRef): Promise<SnapshotSize> {
     return (await this.#parts.snapshots()).size(await this.get(ref));
+  }
+
+  /**
+   * Returns how much disk each snapshot uses, by its id. Each upper is measured once and remembered.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
+   */
+  async sizes(): Promise<ReadonlyMap<string, SnapshotSize>> {
+    const snapshots = await this.#parts.snapshots();
+    return snapshots.sizes(await snapshots.list());
   }
 
   /**
@@ -216,15 +227,7 @@ export class Snapshots {
    *   ERR_STORE_READ_ONLY.
    */
   async remove(ref: SnapshotRef, { signal }: Pick<SnapshotOptions, 'signal'> = {}): Promise<void> {
-    const { events, images } = this.#parts;
-    const snapshot = await this.get(ref);
-    const { imageId, layer } = snapshot;
-    if (!(await (await this.#parts.snapshots()).remove(snapshot, signal))) return;
-    events.snapshot('destroy', snapshot);
-    if (layer !== undefined)
-      await this.#parts.root.aftermath.run('layers of its image that nothing needs stay', () =>
-        images.release(imageId, layer),
-      );
+    await this.#parts.removeSnapshot(await this.get(ref), signal);
   }
 
   async #container(ref: ContainerRef): Promise<Container> {

@@ -88,5 +88,8 @@ export function mergedRecord(
   facts: Pick<SnapshotRecord['snapshot'], 'name' | 'labels' | 'parent' | 'depth'>,
 ): SnapshotRecord {
   const id = newOverlayId();
-  return { snapshot: { ...snapshot, ...facts, id, created: new Date().toISOString() }, documents };
+  return {
+    snapshot: { ...snapshot, ...facts, id, created: new Date().toISOString(), expires: undefined },
+    documents,
+  };
 }

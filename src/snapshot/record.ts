@@ -38,6 +38,7 @@ const decoder = json.object({
   name: json.optional(json.string),
   labels: json.map(json.string),
   created: json.string,
+  expires: json.optional(json.string),
   parent: json.optional(id),
   depth: json.integer,
   containerId: id,

@@ -44,6 +44,8 @@ export interface Snapshot {
   readonly labels: Readonly<Record<string, string>>;
   /** RFC3339. */
   readonly created: string;
+  /** RFC3339: when it is removed, unless something needs it then. Undefined: never. */
+  readonly expires: string | undefined;
   /** The id of the snapshot directly below; undefined for the first one of a container. */
   readonly parent: string | undefined;
   /** The number of sealed uppers, with its own. */

@@ -9,6 +9,7 @@ import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
+import { noteExpiry, parseExpiry } from './expire.ts';
 import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
 import { nameKeys, requireFreeName } from './names.ts';
 import { promote, type Promoted } from './promote.ts';
@@ -17,6 +18,7 @@ import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
 import { checkStack, seal, stackToSeal } from './seal.ts';
 import { settleAll } from './settle.ts';
+import { SnapshotSizes } from './sizes.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
 import { squash, type Squashed, type SquashOptions } from './squash.ts';
 
@@ -27,6 +29,11 @@ export interface SnapshotOptions {
   /** Unique among the snapshots of the store: letters, digits, `_`, `.` and `-`. Default: none. */
   readonly name?: string | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
+  /**
+   * When the next writer or `prune` removes the snapshot, unless something needs it then: a duration from now
+   * (`1h`), a date, or seconds since 1970. Default: never.
+   */
+  readonly expires?: string | undefined;
   /**
    * Resolves only when the snapshot and everything in it are on disk. Without it, a power cut may take what
    * was written last, as in the container itself. Default false.
@@ -45,11 +52,13 @@ export class SnapshotStore {
   readonly #root: Root;
   readonly #containers: ContainerStore;
   readonly #deletions: Deletions;
+  readonly #sizes: SnapshotSizes;
 
   constructor(root: Root, containers: ContainerStore) {
     this.#root = root;
     this.#containers = containers;
     this.#deletions = new Deletions(root);
+    this.#sizes = new SnapshotSizes(root, containers.rwLayers);
   }
 
   /**
@@ -117,20 +126,16 @@ export class SnapshotStore {
   }
 
   /**
-   * Returns the sizes of a snapshot: bytes of files and links, hard links once. Reads the sealed uppers.
+   * Returns the sizes of a snapshot: bytes of files and links, hard links once. Measures each upper once.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
    */
-  async size({ id, parent }: Snapshot): Promise<SnapshotSize> {
-    const { rwLayers } = this.#containers;
-    const own = await rwLayers.contentSize({ mountId: id });
-    let shared = 0;
-    const seen = new Set([id]); // a damaged record may name itself or a snapshot above it
-    for (let below = parent; below !== undefined && !seen.has(below);) {
-      seen.add(below);
-      shared += await rwLayers.contentSize({ mountId: below });
-      below = (await readRecord(this.#root.layout, below))?.snapshot.parent;
-    }
-    return { own, shared };
+  size(snapshot: Snapshot): Promise<SnapshotSize> {
+    return this.#sizes.of(snapshot);
+  }
+
+  /** Does {@link size} for many, whose parents come before their children. Reads each upper once. */
+  sizes(all: readonly Snapshot[]): Promise<Map<string, SnapshotSize>> {
+    return this.#sizes.ofAll(all);
   }
 
   /** @see forkSnapshot */
@@ -229,7 +234,7 @@ export class SnapshotStore {
   /** Seals the upper. The caller holds the container's lock, and that of the name. */
   async #seal(
     container: Container,
-    { name, labels = {}, durable = false }: SnapshotOptions,
+    { name, labels = {}, expires, durable = false }: SnapshotOptions,
   ): Promise<Snapshot> {
     const layer: RwLayer = rwLayerOf(container);
     const stack = stackToSeal(this.#root, layer);
@@ -238,6 +243,7 @@ export class SnapshotStore {
       name,
       labels,
       created: new Date().toISOString(),
+      expires: expires === undefined ? undefined : parseExpiry(expires),
       parent: stack.parent,
       depth: stack.sealed.length + 1,
       containerId: container.id,
@@ -247,6 +253,7 @@ export class SnapshotStore {
       layer: container.parent,
     };
     const documents = readDocuments(this.#root.layout, container.id);
+    await noteExpiry(this.#root, snapshot);
     await seal(this.#root, layer, { record: { snapshot, documents }, stack, durable });
     return snapshot;
   }

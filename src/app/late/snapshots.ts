@@ -2,3 +2,4 @@
 export { SnapshotStore } from '../../snapshot/store.ts';
 export { commitSnapshot } from '../../snapshot/commit.ts';
 export { compare } from '../../snapshot/diff.ts';
+export { removeExpired } from '../../snapshot/expire.ts';

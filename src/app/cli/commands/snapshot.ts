@@ -10,13 +10,18 @@ export const command = defineCommand({
   options: {
     name: { type: 'string', short: 'n', value: 'NAME', help: 'name of the snapshot (default: none)' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'label of the snapshot' },
+    expires: {
+      type: 'string',
+      value: 'TIME',
+      help: 'when the next command removes it, unless something needs it: 1h, or a date (default: never)',
+    },
     durable: { type: 'boolean', help: 'wait until everything in it is on disk' },
   },
   operands: { min: 1, max: 1, kinds: ['container'] },
   examples: [{ command: 'layerstack snapshot --name base build', does: 'takes a snapshot of a container' }],
-  async run(context, { name, label, durable }, [container = '']) {
+  async run(context, { name, label, expires, durable }, [container = '']) {
     await using store = await context.open();
-    const options = { name, labels: labelsOf(label), durable, signal: context.signal };
+    const options = { name, labels: labelsOf(label), expires, durable, signal: context.signal };
     context.print((await store.snapshots.create(container, options)).id);
   },
 });
