@@ -6,10 +6,11 @@ import { readContainer, rwLayerOf, type Container } from '../container/record.ts
 import { isActive, type ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
+import { lowerOf, overlayOf, sealedBelow, targetOf } from '../rwlayer/sealed.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
 import { noteExpiry, parseExpiry } from './expire.ts';
+import { Flats, flatsOf, removeFlats } from './flatten.ts';
 import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
 import { nameKeys, requireFreeName } from './names.ts';
 import { promote, type Promoted } from './promote.ts';
@@ -52,12 +53,14 @@ export class SnapshotStore {
   readonly #root: Root;
   readonly #containers: ContainerStore;
   readonly #deletions: Deletions;
+  readonly #flats: Flats;
   readonly #sizes: SnapshotSizes;
 
   constructor(root: Root, containers: ContainerStore) {
     this.#root = root;
     this.#containers = containers;
     this.#deletions = new Deletions(root);
+    this.#flats = new Flats(root, containers);
     this.#sizes = new SnapshotSizes(root, containers.rwLayers);
   }
 
@@ -85,7 +88,7 @@ export class SnapshotStore {
     for (const id of await recordIds(layout)) {
       try {
         const record = await readRecord(layout, id);
-        if (record) found.push(record.snapshot);
+        if (record && record.flattens === undefined) found.push(record.snapshot);
       } catch (error) {
         if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
         this.#root.log.warn('a snapshot is left out', { id, error: error.message });
@@ -101,7 +104,10 @@ export class SnapshotStore {
    * @throws {@link LayerstackError} ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT.
    */
   async find(idOrName: string): Promise<Snapshot | undefined> {
-    if (isHex64(idOrName)) return (await readRecord(this.#root.layout, idOrName))?.snapshot;
+    if (isHex64(idOrName)) {
+      const record = await readRecord(this.#root.layout, idOrName);
+      return record?.flattens === undefined ? record?.snapshot : undefined;
+    }
     const all = await this.list();
     const named = all.find(({ name }) => name === idOrName);
     if (named || !/^[0-9a-f]{1,63}$/.test(idOrName)) return named;
@@ -217,8 +223,14 @@ export class SnapshotStore {
   }
 
   /** @see removeSnapshot */
-  remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
-    return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
+  async remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
+    const { layout } = this.#root;
+    const [below] = lowerOf(layout, snapshot.id);
+    const next = snapshot.depth > 1 && below !== undefined ? targetOf(layout, below) : undefined;
+    const flats = await flatsOf(layout, snapshot.id, next);
+    const removed = await removeSnapshot(this.#root, this.#deletions, snapshot, signal);
+    if (removed) await removeFlats(this.#root, this.#deletions, flats);
+    return removed;
   }
 
   /** Settles what dead writers have left. */
@@ -226,9 +238,10 @@ export class SnapshotStore {
     return settleAll(this.#root);
   }
 
-  /** Waits for the deletions in the background. */
-  drain(): Promise<void> {
-    return this.#deletions.drain();
+  /** Waits for the merges and deletions in the background. */
+  async drain(): Promise<void> {
+    await this.#flats.drain();
+    await this.#deletions.drain();
   }
 
   /** Seals the upper. The caller holds the container's lock, and that of the name. */
@@ -237,7 +250,9 @@ export class SnapshotStore {
     { name, labels = {}, expires, durable = false }: SnapshotOptions,
   ): Promise<Snapshot> {
     const layer: RwLayer = rwLayerOf(container);
-    const stack = stackToSeal(this.#root, layer);
+    const height = sealedBelow(this.#root.layout, layer).length;
+    using short = await this.#flats.shorten(() => stackToSeal(this.#root, layer), height);
+    const { stack } = short;
     const snapshot: Snapshot = {
       id: newOverlayId(),
       name,
@@ -255,6 +270,7 @@ export class SnapshotStore {
     const documents = readDocuments(this.#root.layout, container.id);
     await noteExpiry(this.#root, snapshot);
     await seal(this.#root, layer, { record: { snapshot, documents }, stack, durable });
+    this.#flats.later(snapshot);
     return snapshot;
   }
 
