@@ -1,6 +1,10 @@
 // What leaves an upper: the list of its changes, and its layer tar.
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "napi/args.h"
 #include "napi/async.h"
@@ -15,6 +19,22 @@ namespace {
 
 constexpr size_t kPiece = 256 << 10;
 
+Napi::Value AsyncList(Napi::Env env, std::function<std::vector<Change>()> changes) {
+  return Async<std::string>(
+      env,
+      [changes = std::move(changes)] {
+        std::string list;  // one value for JavaScript: objects would cost more than the walk
+        for (const Change& change : changes()) {
+          list += change.kind;
+          list.append(change.path.c_str(), change.path.size() + 1);
+        }
+        return list;
+      },
+      [](Napi::Env inner, std::string& list) {
+        return Napi::Buffer<char>::Copy(inner, list.data(), list.size());
+      });
+}
+
 Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
   std::string root = BytesArg(info[0], "root");
   std::string upper = BytesArg(info[1], "upper");
@@ -23,20 +43,18 @@ Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
   if (!info[3].IsUndefined()) {
     for (std::string& sealed : BytesListArg(info[3], "sealed")) uppers.push_back(std::move(sealed));
   }
-  return Async<std::string>(
-      info.Env(),
-      [root, upper, uppers, lowers] {
-        std::string list;  // one value for JavaScript: objects would cost more than the walk
-        for (const Change& change : uppers.size() == 1 ? ListChanges(root, upper, lowers)
-                                                       : ListStackedChanges(root, uppers, lowers)) {
-          list += change.kind;
-          list.append(change.path.c_str(), change.path.size() + 1);
-        }
-        return list;
-      },
-      [](Napi::Env env, std::string& list) {
-        return Napi::Buffer<char>::Copy(env, list.data(), list.size());
-      });
+  return AsyncList(info.Env(), [root, upper, uppers, lowers] {
+    return uppers.size() == 1 ? ListChanges(root, upper, lowers)
+                              : ListStackedChanges(root, {}, uppers, lowers);
+  });
+}
+
+Napi::Value CompareStacksJs(const Napi::CallbackInfo& info) {
+  return AsyncList(info.Env(),
+                   [root = BytesArg(info[0], "root"), before = BytesListArg(info[1], "before"),
+                    after = BytesListArg(info[2], "after"), lowers = BytesListArg(info[3], "lowers")] {
+                     return ListStackedChanges(root, before, after, lowers);
+                   });
 }
 
 struct Bytes {
@@ -165,6 +183,7 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
 
 void InitDiff(Napi::Env env, Napi::Object exports) {
   exports.Set("listChanges", Napi::Function::New(env, ListChangesJs, "listChanges"));
+  exports.Set("compareStacks", Napi::Function::New(env, CompareStacksJs, "compareStacks"));
   LayerTarObject::Init(env, exports);
 }
 

@@ -185,6 +185,11 @@ std::function<void()> MountsCall(const std::string& op, const Napi::Object& step
     return [root = BytesArg(step.Get("root"), "root"), from = BytesArg(step.Get("from"), "from"),
             to = BytesArg(step.Get("to"), "to")] { MakeEmptyCopy(root, from, to); };
   }
+  if (op == "mergeUppers") {
+    return [root = BytesArg(step.Get("root"), "root"), uppers = BytesListArg(step.Get("uppers"), "uppers"),
+            lowers = BytesListArg(step.Get("lowers"), "lowers"),
+            to = BytesArg(step.Get("to"), "to")] { MergeUppers(root, uppers, lowers, to); };
+  }
   return nullptr;
 }
 

@@ -155,67 +155,90 @@ class ChangesWalk {
   Here here_;
 };
 
-// Compares a stack of uppers with what is below them. All of them are merged first, as overlayfs does it.
+// Compares two stacks of uppers on the same lowers, each merged as overlayfs does it.
 class StackedWalk {
  public:
   std::vector<Change> changes;
 
-  // `hidden`: what `lower` has here is only seen where an upper has it too.
-  void Directory(const MergedDir& uppers, const MergedDir& lower, const std::string& path, bool hidden) {
+  // `before` and `after`: the numbers of uppers in each stack.
+  StackedWalk(size_t before, size_t after) : before_uppers_(before), after_uppers_(after) {}
+
+  void Directory(const MergedDir& before, const MergedDir& after, const std::string& path) {
     if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
-    std::set<std::string> names;
-    for (MergedDir::Name& name : uppers.List()) names.insert(std::move(name.name));
-    if (hidden) {
-      for (const DirectoryEntry& entry : HiddenNames(lower)) names.insert(entry.name);
-    }
-    for (const std::string& name : names) Entry(uppers, lower, path + "/" + name, name, hidden);
+    for (const std::string& name : Names(before, after)) Entry(before, after, path + "/" + name, name);
     --depth_;
   }
 
  private:
-  void Entry(const MergedDir& uppers, const MergedDir& lower, const std::string& path,
-             const std::string& name, bool hidden) {
-    const MergedDir::Found before = lower.Lookup(name);
-    const MergedDir::Found now = Present(uppers, name);
-    if (!now.exists || !RefuseIndirect(EntryPath(uppers.fd(now.layer), name), now.st, path)) {
-      if (before.exists) changes.push_back({'D', path});
+  // Where both stacks show the same directories of the lowers, what only these have is the same.
+  std::set<std::string> Names(const MergedDir& before, const MergedDir& after) const {
+    const bool same = before.CountBelow(before_uppers_) == after.CountBelow(after_uppers_);
+    std::set<std::string> names;
+    for (MergedDir::Name& name : same ? before.ListAbove(before_uppers_) : before.List()) {
+      names.insert(std::move(name.name));
+    }
+    for (MergedDir::Name& name : same ? after.ListAbove(after_uppers_) : after.List()) {
+      names.insert(std::move(name.name));
+    }
+    return names;
+  }
+
+  void Entry(const MergedDir& before, const MergedDir& after, const std::string& path,
+             const std::string& name) {
+    const MergedDir::Found was = Present(before, name, before_uppers_, path);
+    const MergedDir::Found now = Present(after, name, after_uppers_, path);
+    if (!now.exists) {
+      if (was.exists) changes.push_back({'D', path});
       return;
     }
     const size_t at = changes.size();
-    if (!before.exists) {
+    if (!was.exists) {
       changes.push_back({'A', path});
-    } else if (Differs(now.st, before.st) ||
-               Capability(uppers.fd(now.layer), name) != Capability(lower.fd(before.layer), name)) {
+    } else if (Differs(now.st, was.st) ||
+               Capability(after.fd(now.layer), name) != Capability(before.fd(was.layer), name)) {
       changes.push_back({'C', path});
     }
     if (!now.below) return;
     const size_t content = changes.size();
     static const MergedDir kNothing;
-    Directory(*now.below, before.below ? *before.below : kNothing, path, hidden || now.below->closed());
+    Directory(was.below ? *was.below : kNothing, *now.below, path);
     if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
   }
 
   // A directory that the running container deletes meanwhile does not exist.
-  static MergedDir::Found Present(const MergedDir& uppers, const std::string& name) {
+  static MergedDir::Found Present(const MergedDir& view, const std::string& name, size_t uppers,
+                                  const std::string& path) {
     try {
-      return uppers.Lookup(name);
+      MergedDir::Found found = view.Lookup(name);
+      if (!found.exists || view.lower(found.layer) >= uppers) return found;
+      if (RefuseIndirect(EntryPath(view.fd(found.layer), name), found.st, path)) return found;
+      return {};
     } catch (const Failure& failure) {
       if (failure.errnum == ENOENT || failure.errnum == ENOTDIR) return {};
       throw;
     }
   }
 
+  const size_t before_uppers_;
+  const size_t after_uppers_;
   int depth_ = 0;
 };
 
+std::vector<std::string> Joined(std::vector<std::string> uppers, const std::vector<std::string>& lowers) {
+  uppers.insert(uppers.end(), lowers.begin(), lowers.end());
+  return uppers;
+}
+
 }  // namespace
 
-std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& uppers,
+std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& before,
+                                       const std::vector<std::string>& after,
                                        const std::vector<std::string>& lowers) {
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
-  StackedWalk walk;
-  walk.Directory(MergedDir(root_fd.get(), root, uppers), MergedDir(root_fd.get(), root, lowers), "", false);
+  StackedWalk walk(before.size(), after.size());
+  walk.Directory(MergedDir(root_fd.get(), root, Joined(before, lowers)),
+                 MergedDir(root_fd.get(), root, Joined(after, lowers)), "");
   return std::move(walk.changes);
 }
 

@@ -21,8 +21,10 @@ struct Change {
 std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
                                 const std::vector<std::string>& lowers);
 
-// The same for an RW layer with sealed uppers below its own: `uppers`, topmost first, are all of them.
-std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& uppers,
+// The changes from one stack of uppers to another, both on the same `lowers`, in the same order. All are
+// topmost first. Walks the uppers, and what of the lowers shows in one stack only.
+std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& before,
+                                       const std::vector<std::string>& after,
                                        const std::vector<std::string>& lowers);
 
 }  // namespace layerstack

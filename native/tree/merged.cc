@@ -25,13 +25,13 @@ MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std
                  "the directory " + path + " of a layer is missing: load its image again", {{"path", path}});
     if (!fd) ThrowErrno(errno, "open", path);
     // The roots of layers always merge: overlayfs ignores an opaque mark there.
-    parts_.push_back({std::move(fd), std::move(path)});
+    parts_.push_back({std::move(fd), std::move(path), parts_.size()});
   }
 }
 
-bool MergedDir::Add(UniqueFd fd, std::string path) {
+bool MergedDir::Add(UniqueFd fd, std::string path, size_t lower) {
   bool opaque = GetXattr(fd.get(), "trusted.overlay.opaque", path) == "y";
-  parts_.push_back({std::move(fd), std::move(path)});
+  parts_.push_back({std::move(fd), std::move(path), lower});
   return !opaque;
 }
 
@@ -62,7 +62,7 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
     UniqueFd fd(
         Again<::openat>(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path);
-    if (!found.below->Add(std::move(fd), std::move(path))) {
+    if (!found.below->Add(std::move(fd), std::move(path), part.lower)) {
       found.below->closed_ = true;
       return found;
     }
@@ -70,16 +70,28 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
   return found;
 }
 
-std::vector<MergedDir::Name> MergedDir::List() const {
+std::vector<MergedDir::Name> MergedDir::List() const { return List(parts_.size()); }
+
+std::vector<MergedDir::Name> MergedDir::ListAbove(size_t layers) const {
+  return List(parts_.size() - CountBelow(layers));
+}
+
+size_t MergedDir::CountBelow(size_t layers) const {
+  size_t above = 0;
+  while (above < parts_.size() && parts_[above].lower < layers) ++above;
+  return parts_.size() - above;
+}
+
+std::vector<MergedDir::Name> MergedDir::List(size_t count) const {
   std::vector<Name> names;
   std::set<std::string> seen;
-  for (size_t layer = 0; layer < parts_.size(); ++layer) {
+  for (size_t layer = 0; layer < count; ++layer) {
     Dirents entries(parts_[layer].fd.get());
     for (;;) {
       std::vector<Dirents::Entry>& piece = entries.Next();
       if (piece.empty()) break;
       for (const Dirents::Entry& entry : piece) {
-        if (parts_.size() == 1 || seen.insert(entry.name).second) names.push_back({entry.name, layer});
+        if (count == 1 || seen.insert(entry.name).second) names.push_back({entry.name, layer});
       }
     }
     if (errno != 0) ThrowErrno(errno, "getdents64", parts_[layer].path);

@@ -44,6 +44,13 @@ class MergedDir {
   // Every name that any of the directories has, hidden or not.
   std::vector<Name> List() const;
 
+  // The same for the directories of the first `layers` lowers of the root only.
+  std::vector<Name> ListAbove(size_t layers) const;
+  // The number of directories of the other lowers.
+  size_t CountBelow(size_t layers) const;
+  // The lower of the root, from 0, of which a directory is a part.
+  size_t lower(size_t layer) const { return parts_[layer].lower; }
+
   // The directories that merge into this one, topmost first, open for reading.
   size_t layers() const { return parts_.size(); }
   int fd(size_t layer) const { return parts_[layer].fd.get(); }
@@ -54,10 +61,12 @@ class MergedDir {
   struct Part {
     UniqueFd fd;
     std::string path;
+    size_t lower;
   };
 
   // Adds a directory below the others. False if nothing below it shows.
-  bool Add(UniqueFd fd, std::string path);
+  bool Add(UniqueFd fd, std::string path, size_t lower);
+  std::vector<Name> List(size_t count) const;
 
   std::vector<Part> parts_;
   bool closed_ = false;

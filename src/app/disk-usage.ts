@@ -27,9 +27,10 @@ export async function diskUsage(parts: StoreParts): Promise<DiskUsage> {
     running: active,
   }));
   const Snapshots: SnapshotUsage[] = [];
-  for (const snapshot of await parts.listSnapshots()) {
-    const size = await containers.rwLayers.contentSize({ mountId: snapshot.id });
-    Snapshots.push({ snapshot, size });
+  const all = await parts.listSnapshots();
+  const sizes = all.length === 0 ? undefined : await (await parts.snapshots()).sizes(all);
+  for (const snapshot of all) {
+    Snapshots.push({ snapshot, size: sizes?.get(snapshot.id)?.own ?? 0 });
     users.push({ containerId: snapshot.id, imageId: snapshot.imageId, running: false });
   }
   const parents = [

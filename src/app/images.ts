@@ -290,6 +290,7 @@ export class Images {
    */
   async prune(options: PruneOptions = {}): Promise<PruneResult> {
     const { images, events, imageEvents } = this.#parts;
+    if (options.dryRun !== true) await this.#parts.removeExpired();
     const result = await images.prune(() => this.#parts.users(), options, imageEvents.deleted);
     if (options.dryRun !== true) events.prune('image', result.SpaceReclaimed);
     return result;

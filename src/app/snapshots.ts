@@ -1,10 +1,17 @@
 /** `store.snapshots`: takes, lists, forks and removes snapshots of containers, and rolls containers back. */
 import { checkArguments } from '../core/arguments.ts';
+import type { ImageID } from '../core/digest.ts';
 import { LayerstackError, undefinedIf } from '../core/errors.ts';
+import { matchesLabels, type LabelFilters } from '../core/labels.ts';
+import { formatReference } from '../core/reference.ts';
 import type { Container } from '../container/record.ts';
-import type { Snapshot, SnapshotSize } from '../snapshot/snapshot.ts';
-import type { ForkOptions, RollbackOptions, SnapshotOptions } from '../snapshot/store.ts';
+import type { CommitOptions } from '../container/commit.ts';
+import type { Change } from '../rwlayer/changes.ts';
+import { isSnapshot, type Snapshot, type SnapshotSize } from '../snapshot/snapshot.ts';
+import type { ForkOptions, RollbackOptions, SnapshotOptions, SquashOptions } from '../snapshot/store.ts';
+import { timed } from '../system/phases.ts';
 import type { ContainerRef } from './container-contents.ts';
+import { newImageName, type NameOptions } from './new-image-name.ts';
 import { SIGNATURES } from './signatures/snapshots.ts';
 import type { StoreParts } from './store-parts.ts';
 
@@ -14,9 +21,15 @@ export type SnapshotRef = Snapshot | string;
 /** The source of a fork: a snapshot or a container. A text may name either. */
 export type ForkSource = Snapshot | Container | string;
 
-export interface ListSnapshotsOptions {
+export interface ListSnapshotsOptions extends LabelFilters {
   /** Lists only the snapshots of this container, and those below them. */
   readonly container?: ContainerRef | undefined;
+}
+
+export interface PromoteOptions {
+  /** The container that gets the files of the child. */
+  readonly onto: ContainerRef;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -72,10 +85,11 @@ export class Snapshots {
    * Returns the snapshots, the oldest first.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
-  async list({ container }: ListSnapshotsOptions = {}): Promise<Snapshot[]> {
+  async list({ container, ...labels }: ListSnapshotsOptions = {}): Promise<Snapshot[]> {
     const snapshots = await this.#parts.snapshots();
     const all = await snapshots.list();
-    return container === undefined ? all : snapshots.lineOf(await this.#container(container), all);
+    const line = container === undefined ? all : snapshots.lineOf(await this.#container(container), all);
+    return line.filter((snapshot) => matchesLabels(snapshot.labels, labels));
   }
 
   /**
@@ -87,11 +101,20 @@ export class Snapshots {
   }
 
   /**
-   * Returns how much disk a snapshot uses. Reads its sealed uppers.
+   * Returns how much disk a snapshot uses. Its uppers are measured once and remembered.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT.
    */
   async size(ref: SnapshotRef): Promise<SnapshotSize> {
     return (await this.#parts.snapshots()).size(await this.get(ref));
+  }
+
+  /**
+   * Returns how much disk each snapshot uses, by its id. Each upper is measured once and remembered.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
+   */
+  async sizes(): Promise<ReadonlyMap<string, SnapshotSize>> {
+    const snapshots = await this.#parts.snapshots();
+    return snapshots.sizes(await snapshots.list());
   }
 
   /**
@@ -103,7 +126,7 @@ export class Snapshots {
    *   a container, and for a container the errors of {@link create}.
    */
   async fork(source: ForkSource, options: ForkOptions = {}): Promise<Container[]> {
-    const from = typeof source === 'string' ? await this.#source(source) : source;
+    const from = await this.#given(source);
     const snapshots = await this.#parts.snapshots();
     await snapshots.checkFork(options);
     const snapshot = isSnapshot(from) ? from : await this.create(from, { signal: options.signal });
@@ -140,21 +163,90 @@ export class Snapshots {
   }
 
   /**
+   * Puts a container in the place of another one, from which it was forked: `onto` gets the files of
+   * `child`, and keeps its id, its name and its path. Of several forks the first one wins. Even after a
+   * crash `onto` has its old files or those of the child. Of a container, a snapshot is taken first, and
+   * the container stays.
+   * @returns the snapshot that is below `onto` now
+   * @throws {@link LayerstackError} ERR_CONFLICT when `onto` was changed since the fork,
+   *   ERR_INVALID_ARGUMENT for the same container or another image, ERR_CONTAINER_NOT_FOUND,
+   *   ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_CONTAINER_MOUNTED, ERR_LAYER_DEPTH,
+   *   ERR_STORE_UNSUPPORTED, ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   */
+  async promote(child: ForkSource, { onto, signal }: PromoteOptions): Promise<Snapshot> {
+    const { events } = this.#parts;
+    const source = await this.#given(child);
+    const target = await this.#container(onto);
+    const { snapshot, taken } = await (await this.#parts.snapshots()).promote(source, target, signal);
+    if (taken) events.snapshot('create', snapshot);
+    events.container('promote', target, { snapshot: snapshot.id });
+    return snapshot;
+  }
+
+  /**
+   * Lists the changes that lead from one snapshot or container to another one of the same image, sorted,
+   * with the kinds of `docker diff`. With one argument: the changes in it since the snapshot or image
+   * directly below it. Walks only the uppers that both do not share. Containers may be mounted.
+   * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_INVALID_ARGUMENT for
+   *   different images, ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED, ERR_STORE_CORRUPT.
+   */
+  async diff(from: ForkSource, to?: ForkSource): Promise<Change[]> {
+    const { compare } = await import('./late/snapshots.ts');
+    const [first, second] = [await this.#given(from), to === undefined ? undefined : await this.#given(to)];
+    const { root, layers } = this.#parts;
+    return second === undefined
+      ? compare(root, layers, first, undefined)
+      : compare(root, layers, second, first);
+  }
+
+  /**
+   * Makes one snapshot of a run of snapshots: of `from`, of `to` above it, and of those between. Its files
+   * are hard links to theirs. Whatever stands on the old ones stays as it is, except that idle containers
+   * directly above them are put on the new one. Old snapshots that nothing needs then are removed. The new
+   * one is on disk when this resolves. After an error nothing has changed.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `from` is not below `to`, or for a bad name,
+   *   ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_SNAPSHOT_NAME_IN_USE, ERR_UPPER_UNSUPPORTED,
+   *   ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   */
+  async squash(from: SnapshotRef, to: SnapshotRef, options: SquashOptions = {}): Promise<Snapshot> {
+    const { events } = this.#parts;
+    const [lowest, topmost] = [await this.get(from), await this.get(to)];
+    const { snapshot, removed } = await (await this.#parts.snapshots()).squash(lowest, topmost, options);
+    events.snapshot('squash', snapshot);
+    for (const each of removed) events.snapshot('destroy', each);
+    return snapshot;
+  }
+
+  /**
+   * Makes an image of a snapshot, as `store.containers.commit` does of a container. Each snapshot below
+   * becomes a layer too. Resolves with the image's id when the image is durable. After an error the store
+   * is as it was.
+   * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID,
+   *   ERR_INVALID_ARGUMENT for a malformed change, ERR_IMAGE_NOT_FOUND, ERR_UPPER_UNSUPPORTED,
+   *   ERR_STORE_CORRUPT, ERR_LAYER_DEPTH, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   */
+  async commit(ref: SnapshotRef, options: CommitOptions & NameOptions = {}): Promise<ImageID> {
+    const name = newImageName(options);
+    const { commitSnapshot } = await import('./late/snapshots.ts');
+    const snapshot = await this.get(ref);
+    const id = await this.#parts.reclaiming(
+      timed('commit', 'total', () => commitSnapshot(this.#parts, snapshot, name, options)),
+    );
+    const imageRef = name && formatReference(name);
+    if (imageRef !== undefined) await this.#parts.imageEvents.emit('tag', id, imageRef);
+    const comment = options.message ?? '';
+    this.#parts.events.snapshot('commit', snapshot, { comment, imageID: id, imageRef: imageRef ?? '' });
+    return id;
+  }
+
+  /**
    * Removes a snapshot. Its files are deleted in the background: `store.close` waits for it.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND for a name, ERR_SNAPSHOT_IN_USE when a container
    *   or another snapshot depends on it, ERR_STORE_CORRUPT when damage hides whether one does, ERR_ABORTED,
    *   ERR_STORE_READ_ONLY.
    */
   async remove(ref: SnapshotRef, { signal }: Pick<SnapshotOptions, 'signal'> = {}): Promise<void> {
-    const { events, images } = this.#parts;
-    const snapshot = await this.get(ref);
-    const { imageId, layer } = snapshot;
-    if (!(await (await this.#parts.snapshots()).remove(snapshot, signal))) return;
-    events.snapshot('destroy', snapshot);
-    if (layer !== undefined)
-      await this.#parts.root.aftermath.run('layers of its image that nothing needs stay', () =>
-        images.release(imageId, layer),
-      );
+    await this.#parts.removeSnapshot(await this.get(ref), signal);
   }
 
   #remounted(container: Container, generation: number): void {
@@ -163,6 +255,10 @@ export class Snapshots {
 
   async #container(ref: ContainerRef): Promise<Container> {
     return typeof ref === 'string' ? this.#parts.containers.resolve(ref) : ref;
+  }
+
+  async #given(ref: ForkSource): Promise<Snapshot | Container> {
+    return typeof ref === 'string' ? this.#source(ref) : ref;
   }
 
   async #source(text: string): Promise<Snapshot | Container> {
@@ -186,8 +282,4 @@ export class Snapshots {
   static {
     checkArguments(this.prototype, 'store.snapshots', SIGNATURES);
   }
-}
-
-function isSnapshot(source: Snapshot | Container): source is Snapshot {
-  return 'containerId' in source;
 }

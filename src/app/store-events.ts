@@ -21,10 +21,11 @@ export type ContainerAction =
   | 'rename'
   | 'snapshot'
   | 'rollback'
+  | 'promote'
   | 'destroy'
   | 'prune';
 
-export type SnapshotAction = 'create' | 'destroy';
+export type SnapshotAction = 'create' | 'commit' | 'squash' | 'destroy';
 
 interface About {
   /** The id of the image, container or snapshot; the reference for a pull or push; empty for a prune. */
@@ -83,9 +84,14 @@ export class StoreEvents {
     });
   }
 
-  snapshot(action: SnapshotAction, { id, name, labels, containerId, containerName }: Snapshot): void {
+  snapshot(
+    action: SnapshotAction,
+    { id, name, labels, containerId, containerName }: Snapshot,
+    extra: Readonly<Record<string, string>> = {},
+  ): void {
     const attributes = {
       ...labels,
+      ...extra,
       container: containerId,
       containerName,
       ...(name !== undefined && { name }),

@@ -75,6 +75,28 @@ export class StoreParts {
     return entries.length === 0 ? [] : (await this.snapshots()).list();
   }
 
+  /** Removes the snapshots that have expired and that nothing needs. */
+  async removeExpired(): Promise<void> {
+    const { layout } = this.root;
+    if ((await listEntries(layout, layout.expiring)).length === 0) return;
+    const { removeExpired } = await import('./late/snapshots.ts');
+    await removeExpired(this.root, (snapshot) => this.removeSnapshot(snapshot));
+  }
+
+  /**
+   * Removes a snapshot, and the layers of its image that nothing needs any more.
+   * @throws {@link LayerstackError} as `SnapshotStore.remove`.
+   */
+  async removeSnapshot(snapshot: Snapshot, signal?: AbortSignal): Promise<void> {
+    if (!(await (await this.snapshots()).remove(snapshot, signal))) return;
+    this.events.snapshot('destroy', snapshot);
+    const { imageId, layer } = snapshot;
+    if (layer !== undefined)
+      await this.root.aftermath.run('layers of its image that nothing needs stay', () =>
+        this.images.release(imageId, layer),
+      );
+  }
+
   /** Completes or undoes the unfinished work of earlier writers of the store. */
   async resume(): Promise<void> {
     await this.containers.resume();
@@ -85,6 +107,8 @@ export class StoreParts {
     if ([...markers].some((marker) => marker.startsWith('snapshot.')))
       await (await this.snapshots()).resume();
     await this.images.resume();
+    if ((await listEntries(this.root.layout, this.root.layout.expiring)).length > 0)
+      this.layers.runInBackground(this.removeExpired());
   }
 
   /**
@@ -153,8 +177,8 @@ export class StoreParts {
 
   async #close(): Promise<void> {
     await this.streams.close();
-    const snapshots = await this.#snapshots;
-    await Promise.all([this.containers.drain(), snapshots?.drain(), this.layers.drain()]);
+    await Promise.all([this.containers.drain(), this.layers.drain()]);
+    await (await this.#snapshots)?.drain();
     await this.#journal.drain();
     await this.root.close();
   }

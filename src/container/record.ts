@@ -52,7 +52,7 @@ export const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
 export function readContainer(layout: Layout, id: string): Container | undefined {
   const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
   if (text === undefined) return undefined;
-  const described = decode(id, text);
+  const described = decodeContainer(id, text);
   const entry = described && readEntry(layout, id);
   return entry && { ...described, ...entry };
 }
@@ -64,12 +64,13 @@ export function rwLayerOf({ id, name, mountId, initId, parent }: Container): RwL
 
 type Fields = Readonly<Record<string, unknown>>;
 
-type Described = Omit<Container, 'mountId' | 'initId' | 'parent'>;
+/** What `config.v2.json` says about a container. */
+export type Described = Omit<Container, 'mountId' | 'initId' | 'parent'>;
 
 /**
  * Decodes a document; undefined when it is broken or belongs to another container. dockerd skips those too.
  */
-function decode(id: string, json: string): Described | undefined {
+export function decodeContainer(id: string, json: string): Described | undefined {
   try {
     const document = fields(JSON.parse(json));
     return document['ID'] === id ? describe(id, document) : undefined;

@@ -78,6 +78,8 @@ export const ERROR_KINDS = {
   ERR_SNAPSHOT_NAME_IN_USE: 'conflict',
   /** A container or another snapshot is on top of the snapshot. */
   ERR_SNAPSHOT_IN_USE: 'conflict',
+  /** An object was changed since the state that the request starts from. */
+  ERR_CONFLICT: 'conflict',
   /** A path does not exist, in a container or on the host. */
   ERR_PATH_NOT_FOUND: 'not-found',
   /** A path is a directory where it must not be one, or the other way round. */

@@ -68,6 +68,23 @@ export async function changesBetween(
   return parseChanges(await call(native.listChanges(base, upper, lowers, sealed)));
 }
 
+/** Two stacks of uppers on the same lowers. */
+export interface TwoStacks {
+  /** Topmost first, relative to the root of the store, as all of them. */
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+  readonly lowers: readonly string[];
+}
+
+/**
+ * Returns the changes that lead from one stack of uppers to another, sorted as in {@link listChanges}.
+ * Walks the uppers, and what of the lowers shows in one stack only.
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, ERR_STORE_CORRUPT for a missing directory.
+ */
+export async function compareStacks(base: string, { before, after, lowers }: TwoStacks): Promise<Change[]> {
+  return parseChanges(await call(native.compareStacks(base, before, after, lowers)));
+}
+
 /** Parses the entries of a native list. */
 export function parseChanges(list: Uint8Array): Change[] {
   const entries = Buffer.from(list.buffer, list.byteOffset, list.byteLength).toString().split('\0');

@@ -16,6 +16,7 @@ import type { Marker } from '../system/session.ts';
 import { readText } from '../system/store-files.ts';
 import { entrySteps } from './entry.ts';
 import type { Base, NewRwLayer } from './rwlayer.ts';
+import { childSteps, overlayOf } from './sealed.ts';
 
 /** A base whose layers stay until it is disposed. */
 export interface PinnedBase extends Base, AsyncDisposable {}
@@ -109,7 +110,9 @@ function initSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchSt
 
 function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
   const { mountId, link, initLink, lowers, sealed } = layer;
+  const [below] = sealed;
   return [
+    ...(below === undefined ? [] : childSteps(layout, overlayOf(layout, below), mountId)),
     ...directorySteps(layout, overlay, layer),
     ...overlay.stackSteps({ id: mountId, link, lowers: [...sealed, `l/${initLink}`, ...lowers] }),
     ...entrySteps(layout, layer),

@@ -8,6 +8,7 @@
 import { LayerstackError } from '../core/errors.ts';
 import { isShortName } from '../layer/overlay.ts';
 import type { Layout } from '../system/layout.ts';
+import type { BatchStep } from '../system/native.ts';
 import { readLink, readText, statEntry } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
 
@@ -130,6 +131,21 @@ export function replaceLowerSteps(layout: Layout, id: string, lowers: readonly s
     { op: 'unlink', path: `${layout.overlay(id)}/${temporary}`, missing: true },
     { op: 'replace', path, data: lowers.join(':'), mode: 0o644, temporary },
   ] as const;
+}
+
+/**
+ * Returns the steps that note what is about to be put directly above a sealed upper. They precede the step
+ * that does it. Notes of what is removed stay, so a note is only a place to look. A sealed upper that is
+ * still below something is found by its own notes: whatever is higher up has something directly above it,
+ * too.
+ */
+export function childSteps(layout: Layout, sealed: string, child?: string): BatchStep[] {
+  const mkdir = (path: string): BatchStep => ({ op: 'mkdir', path, mode: 0o700, exist: true });
+  return [
+    mkdir(layout.children),
+    mkdir(layout.childrenOf(sealed)),
+    ...(child === undefined ? [] : [mkdir(layout.childrenOf(sealed, child))]),
+  ];
 }
 
 /** Explains that the kernel cannot mount sealed uppers. */

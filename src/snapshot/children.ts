@@ -1,12 +1,13 @@
 /** Finds what is on top of a snapshot: the RW layers that have its upper among their lowers. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { readEntry } from '../rwlayer/entry.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { lowerOf, shortNameOf, targetOf } from '../rwlayer/sealed.ts';
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
-import { hasDirectory } from '../system/store-files.ts';
+import { hasDirectory, statEntry } from '../system/store-files.ts';
 
 /** Reading yields to other work on the event loop after this many RW layers (about 3 ms). */
 const SLICE = 64;
@@ -28,6 +29,28 @@ export async function childrenOf(layout: Layout, id: string): Promise<Pick<RwLay
       seen.add(key);
       const mountId = readEntry(layout, key)?.mountId;
       if (mountId !== undefined && lowerOf(layout, mountId).some(leadsTo)) children.push({ key, mountId });
+    }
+  }
+}
+
+/**
+ * Returns whether anything needs the snapshot. Its children were noted (rwlayer/sealed.ts), so only
+ * these are read, again until no note is new. Without notes, everything is read.
+ */
+export async function isNeeded(layout: Layout, id: string): Promise<boolean> {
+  if (statEntry(layout.at(layout.childrenOf(id))) === undefined)
+    return (await childrenOf(layout, id)).length > 0;
+  const leadsTo = resolver(layout, id);
+  const seen = new Set<string>();
+  for (;;) {
+    const fresh = (await listEntries(layout, layout.childrenOf(id))).filter(
+      (mountId) => isHex64(mountId) && !seen.has(mountId),
+    );
+    if (fresh.length === 0) return false;
+    for (const mountId of fresh) {
+      if (seen.size % SLICE === SLICE - 1) await nextTurn();
+      seen.add(mountId);
+      if (lowerOf(layout, mountId).some(leadsTo)) return true;
     }
   }
 }

@@ -68,10 +68,10 @@ async function complete(
   { layout }: Root,
   layer: RwLayer,
   record: SnapshotRecord,
-  { lowers }: SealedStack,
+  { sealed, lowers }: SealedStack,
 ): Promise<void> {
   const below = belowSnapshot(layout, layer, lowers);
-  const parts = partSteps(layout, record, { link: newLinkId(), lowers: below });
+  const parts = partSteps(layout, record, { link: newLinkId(), top: sealed[0], lowers: below });
   await call(native.batch(layout.root, [...parts, ...stageSteps(layout, record)]));
 }
 

@@ -8,6 +8,11 @@ export interface SnapshotOptions {
   /** Unique among the snapshots of the store: letters, digits, `_`, `.` and `-`. Default: none. */
   readonly name?: string | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
+  /**
+   * When the next writer or `prune` removes the snapshot, unless something needs it then: a duration from now
+   * (`1h`), a date, or seconds since 1970. Default: never.
+   */
+  readonly expires?: string | undefined;
   /** How the snapshot is taken. Default `auto`; the snapshot's `method` says what it was. */
   readonly mode?: SnapshotMode | undefined;
   /**

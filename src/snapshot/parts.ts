@@ -1,7 +1,7 @@
 /** The parts of a snapshot on disk, and the steps that make them. */
 import { entrySteps } from '../rwlayer/entry.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { shortNameOf } from '../rwlayer/sealed.ts';
+import { childSteps, overlayOf, shortNameOf } from '../rwlayer/sealed.ts';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 import { recordText, type SnapshotRecord } from './record.ts';
@@ -14,15 +14,25 @@ export function stageSteps(layout: Layout, record: SnapshotRecord): BatchStep[] 
   ];
 }
 
+/** Where a snapshot stands. */
+export interface SnapshotPlace {
+  /** Its short name. */
+  readonly link: string;
+  /** The sealed upper directly below. */
+  readonly top: string | undefined;
+  readonly lowers: readonly string[];
+}
+
 /** Returns the steps that make the parts of a snapshot beside its upper, in an existing directory. */
 export function partSteps(
   layout: Layout,
   { snapshot: { id, layer: parent } }: SnapshotRecord,
-  { link, lowers }: { readonly link: string; readonly lowers: readonly string[] },
+  { link, top, lowers }: SnapshotPlace,
 ): BatchStep[] {
   return [
     syncedFile(layout.overlay(id, 'link'), link, 0o644),
     { op: 'symlink', path: layout.link(link), target: `../${id}/diff` },
+    ...(top === undefined ? [] : childSteps(layout, overlayOf(layout, top), id)),
     ...(lowers.length === 0 ? [] : [syncedFile(layout.overlay(id, 'lower'), lowers.join(':'), 0o644)]),
     { op: 'write', path: layout.overlay(id, 'committed'), data: '', mode: 0o600 },
     ...entrySteps(layout, { key: id, mountId: id, initId: undefined, parent }, true),

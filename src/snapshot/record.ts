@@ -17,6 +17,8 @@ import type { Snapshot, SnapshotConsistency, SnapshotMethod } from './snapshot.t
 export interface SnapshotRecord {
   readonly snapshot: Snapshot;
   readonly documents: ContainerDocuments;
+  /** Set for a merged upper, which is not listed: the topmost snapshot that it merges (flatten.ts). */
+  readonly flattens?: string | undefined;
 }
 
 const VERSION = 1;
@@ -49,6 +51,7 @@ const decoder = json.object({
   name: json.optional(json.string),
   labels: json.map(json.string),
   created: json.string,
+  expires: json.optional(json.string),
   parent: json.optional(id),
   depth: json.integer,
   containerId: id,
@@ -60,15 +63,17 @@ const decoder = json.object({
   consistency: json.withDefault(oneOf(CONSISTENCIES), 'quiescent'),
   bytes: json.withDefault(json.integer, 0),
   generation: json.withDefault(json.integer, 0),
+  flattens: json.optional(id),
   config: json.string,
   hostConfig: json.string,
 });
 
 /** Returns the content of the record's file. */
-export function recordText({ snapshot, documents }: SnapshotRecord): string {
+export function recordText({ snapshot, documents, flattens }: SnapshotRecord): string {
   return JSON.stringify({
     version: VERSION,
     ...snapshot,
+    flattens,
     config: documents['config.v2.json'],
     hostConfig: documents['hostconfig.json'],
   });
@@ -111,7 +116,7 @@ async function readFile(layout: Layout, path: string, id: string): Promise<Snaps
       `${what}, ${layout.at(path)}, is of another version or another snapshot`,
       { id, path: layout.at(path) },
     );
-  const { version: _version, config, hostConfig, imageId, layer, labels, ...facts } = found;
+  const { version: _version, config, hostConfig, imageId, layer, labels, flattens, ...facts } = found;
   return {
     snapshot: {
       ...facts,
@@ -120,5 +125,6 @@ async function readFile(layout: Layout, path: string, id: string): Promise<Snaps
       layer: layer === undefined ? undefined : chainIdOf(layer),
     },
     documents: { 'config.v2.json': config, 'hostconfig.json': hostConfig },
+    ...(flattens !== undefined && { flattens }),
   };
 }

@@ -1,11 +1,12 @@
 /** Removes snapshots. The record goes first: without it the snapshot does not exist. */
 import { LayerstackError } from '../core/errors.ts';
 import { removalOf } from '../rwlayer/remove.ts';
+import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
 import type { Deletions } from './deletions.ts';
-import { childrenOf, requireShortName } from './children.ts';
+import { childrenOf, isNeeded, requireShortName } from './children.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /**
@@ -27,8 +28,10 @@ export async function removeSnapshot(
   await using _lock = await root.locks.acquire('containers', id, { signal });
   if (statEntry(layout.at(layout.snapshot(id))) === undefined) return false;
   requireShortName(layout, id, titleOf(snapshot));
-  const [child, ...others] = await childrenOf(layout, id);
-  if (child !== undefined) throw inUse(snapshot, child.key, others.length);
+  if (await isNeeded(layout, id)) {
+    const [child, ...others] = await childrenOf(layout, id);
+    throw inUse(snapshot, child?.key, others.length);
+  }
   const removal = removalOf(layout, {
     key: id,
     owner: titleOf(snapshot),
@@ -37,11 +40,12 @@ export async function removeSnapshot(
     parent: undefined,
   });
   const markers: Marker[] = [`snapshot.${id}`];
-  const isAway = await session.mark(markers, [{ op: 'unlink', path: layout.snapshot(id), missing: true }], {
-    steps: removal.steps,
+  const unlink = (path: string): BatchStep => ({ op: 'unlink', path, missing: true });
+  const isAway = await session.mark(markers, [unlink(layout.snapshot(id))], {
+    steps: [...removal.steps, unlink(layout.snapshotSize(id)), unlink(layout.flatSnapshot(id))],
     otherwise: `what ${titleOf(snapshot)} had stays until the next writer`,
   });
-  if (isAway) deletions.later(markers, removal.trees);
+  if (isAway) deletions.later(markers, [...removal.trees, layout.childrenOf(id)]);
   return true;
 }
 
@@ -50,11 +54,12 @@ export function titleOf({ id, name }: Snapshot): string {
   return `snapshot ${name ?? id.slice(0, 12)}`;
 }
 
-function inUse(snapshot: Snapshot, child: string, others: number): LayerstackError {
+function inUse(snapshot: Snapshot, child: string | undefined, others: number): LayerstackError {
   const more = others === 0 ? '' : ` and ${others} more`;
+  const first = child?.slice(0, 12) ?? 'a container that is being made';
   return new LayerstackError(
     'ERR_SNAPSHOT_IN_USE',
-    `${titleOf(snapshot)} cannot be removed: ${child.slice(0, 12)}${more} on top of it need it; remove them first`,
+    `${titleOf(snapshot)} cannot be removed: ${first}${more} on top of it need it; remove them first`,
     { id: snapshot.id },
   );
 }

@@ -7,7 +7,7 @@
  */
 import type { Replacement } from '../rwlayer/replacement.ts';
 import type { Base, RwLayer } from '../rwlayer/rwlayer.ts';
-import { shortNameOf } from '../rwlayer/sealed.ts';
+import { childSteps, overlayOf, shortNameOf } from '../rwlayer/sealed.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { removeOverlay } from '../system/removal.ts';
@@ -59,6 +59,7 @@ export async function putOnTop(
   const { directories } = base;
   const list = [...sealed, init, ...(directories ?? base.lowers)];
   const steps: BatchStep[] = [
+    ...childSteps(layout, overlayOf(layout, top), mountId),
     { op: 'mkdir', path: layout.overlay(away), mode: 0o710 },
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: top, to: `${away}/diff` },
     { op: 'write', path: layout.overlay(away, 'link'), data: link, mode: 0o644, sync: true },

@@ -20,7 +20,7 @@ import { dropEntrySteps, entrySteps } from '../rwlayer/entry.ts';
 import type { Lowers } from '../rwlayer/lowers.ts';
 import { withdraw, type Replacement } from '../rwlayer/replacement.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { shortNameOf } from '../rwlayer/sealed.ts';
+import { childSteps, overlayOf, sealedBelow, shortNameOf } from '../rwlayer/sealed.ts';
 import { requireSoleMount, writersError } from '../rwlayer/users.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
@@ -116,6 +116,7 @@ function prepareSteps(
 ): BatchStep[] {
   const { id, layer: parent } = record.snapshot;
   const { mountId, owner, key } = layer;
+  const [top] = stack.sealed;
   const link = newLinkId();
   const own = shortNameOf(layout, mountId)?.slice('l/'.length);
   if (own === undefined)
@@ -124,6 +125,8 @@ function prepareSteps(
       `${owner} has no valid short name: \`layerstack fsck --repair\` writes a new one`,
       { id: key },
     );
+  // As `lower` has them: sealed uppers that were merged may be removed.
+  const below = [...stack.sealed, ...lowers.list.slice(sealedBelow(layout, layer).length)];
   const [committed = '', sealedLink = '', sealedLower = ''] = sealedFiles(layout, mountId);
   return [
     ...stageSteps(layout, record),
@@ -133,6 +136,8 @@ function prepareSteps(
     syncedFile(layout.overlay(id, 'link'), own, 0o644),
     syncedFile(layout.overlay(id, 'lower'), [`l/${link}`, ...stack.lowers].join(':'), 0o644),
     { op: 'symlink', path: layout.link(link), target: `../${id}/diff` },
+    ...(top === undefined ? [] : childSteps(layout, overlayOf(layout, top), id)),
+    ...childSteps(layout, id, mountId),
     ...entrySteps(layout, { key: id, mountId: id, initId: undefined, parent }, true),
     syncedFile(sealedLink, link, 0o644),
     syncedFile(sealedLower, belowSnapshot(layout, layer, stack.lowers).join(':'), 0o644),
@@ -140,7 +145,7 @@ function prepareSteps(
     ...replacement.sealSteps(),
     // From here on nothing can be written, so the copy has the final attributes.
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: `${mountId}/diff`, to: `${id}/diff` },
-    ...replacement.mountSteps({ list: [`${mountId}/diff`, ...lowers.list], packed: lowers.packed }),
+    ...replacement.mountSteps({ list: [`${mountId}/diff`, ...below], packed: lowers.packed }),
   ];
 }
 

@@ -5,7 +5,7 @@
  */
 import { newLinkId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { replaceLowerSteps } from '../rwlayer/sealed.ts';
+import { childSteps, replaceLowerSteps } from '../rwlayer/sealed.ts';
 import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
@@ -57,7 +57,7 @@ function prepareSteps(
   { layout }: Root,
   layer: RwLayer,
   record: SnapshotRecord,
-  { lowers }: SealedStack,
+  { sealed, lowers }: SealedStack,
 ): BatchStep[] {
   const { id } = record.snapshot;
   const { mountId } = layer;
@@ -66,7 +66,8 @@ function prepareSteps(
     ...stageSteps(layout, record),
     { op: 'mkdir', path: layout.overlay(id), mode: 0o710 },
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: `${mountId}/diff`, to: `${id}/diff` },
-    ...partSteps(layout, record, { link, lowers: belowSnapshot(layout, layer, lowers) }),
+    ...partSteps(layout, record, { link, top: sealed[0], lowers: belowSnapshot(layout, layer, lowers) }),
+    ...childSteps(layout, id, mountId),
     ...replaceLowerSteps(layout, mountId, [`l/${link}`, ...lowers]),
   ];
 }

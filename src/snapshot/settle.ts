@@ -129,7 +129,7 @@ async function takeOut(root: Root, layer: RwLayer, id: string, holdsUpper: boole
 }
 
 /** Removes all parts of a snapshot without a record, unless something is on top of it. */
-async function removeParts(root: Root, id: string): Promise<void> {
+export async function removeParts(root: Root, id: string): Promise<void> {
   const { layout, log } = root;
   if ((await childrenOf(layout, id)).length > 0) {
     log.warn('a snapshot without a record stays, since something is on top of it', { id });
@@ -139,6 +139,7 @@ async function removeParts(root: Root, id: string): Promise<void> {
   await removeOverlay(layout, id);
   await call(
     native.batch(layout.root, [
+      { op: 'removeTree', path: layout.childrenOf(id) },
       ...dropEntrySteps(layout, id),
       { op: 'unlink', path: layout.stagedSnapshot(id), missing: true },
     ]),

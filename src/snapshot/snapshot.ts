@@ -38,6 +38,7 @@
  * removal has the lock of the snapshot alone, and counts the children under it.
  */
 import type { ChainID, ImageID } from '../core/digest.ts';
+import type { Container } from '../container/record.ts';
 
 /** How the upper became that of a snapshot. */
 export type SnapshotMethod = 'sealed' | 'copied';
@@ -58,6 +59,8 @@ export interface Snapshot {
   readonly labels: Readonly<Record<string, string>>;
   /** RFC3339. */
   readonly created: string;
+  /** RFC3339: when it is removed, unless something needs it then. Undefined: never. */
+  readonly expires: string | undefined;
   /** The id of the snapshot directly below; undefined for the first one of a container. */
   readonly parent: string | undefined;
   /** The number of sealed uppers, with its own. */
@@ -84,4 +87,9 @@ export interface SnapshotSize {
   readonly own: number;
   /** Bytes that its parents have. */
   readonly shared: number;
+}
+
+/** Returns which of both it is. */
+export function isSnapshot(source: Snapshot | Container): source is Snapshot {
+  return 'containerId' in source;
 }

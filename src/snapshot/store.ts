@@ -1,24 +1,29 @@
 /** The snapshots of one store. snapshot.ts explains them. */
 import { isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import { isContainerName } from '../container/names.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
-import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
+import { lowerOf, overlayOf, sealedBelow, targetOf } from '../rwlayer/sealed.ts';
 import { requireNobody } from '../rwlayer/users.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
+import { Flats, flatsOf, removeFlats } from './flatten.ts';
 import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
+import { nameKeys, requireFreeName } from './names.ts';
 import { checkSnapshotOptions, type SnapshotOptions } from './options.ts';
+import { promote, type Promoted } from './promote.ts';
 import { readRecord, recordIds } from './record.ts';
 import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
 import { settleAll } from './settle.ts';
+import { SnapshotSizes } from './sizes.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
+import { squash, type Squashed, type SquashOptions } from './squash.ts';
 import { checkStack } from './stack.ts';
 import { requireIdle, takeSnapshot } from './take.ts';
 
+export type { SquashOptions } from './squash.ts';
 export type { ForkOptions } from './fork.ts';
 export type { SnapshotMode, SnapshotOptions } from './options.ts';
 
@@ -37,11 +42,15 @@ export class SnapshotStore {
   readonly #root: Root;
   readonly #containers: ContainerStore;
   readonly #deletions: Deletions;
+  readonly #flats: Flats;
+  readonly #sizes: SnapshotSizes;
 
   constructor(root: Root, containers: ContainerStore) {
     this.#root = root;
     this.#containers = containers;
     this.#deletions = new Deletions(root);
+    this.#flats = new Flats(root, containers);
+    this.#sizes = new SnapshotSizes(root, containers.rwLayers);
   }
 
   /**
@@ -56,12 +65,11 @@ export class SnapshotStore {
     const { name, signal } = options;
     this.#root.session();
     checkSnapshotOptions(options);
-    if (name !== undefined) checkName(name);
+    const keys = [container.id, ...nameKeys(name)];
     await settleAll(this.#root); // a container must not be sealed on top of what a dead writer has begun
-    const keys = [container.id, ...(name === undefined ? [] : [`snapshot:${name}`])];
     await using _locks = await this.#root.locks.acquireAll('containers', keys, { signal });
-    if (name !== undefined) await this.#requireFree(name);
-    return await takeSnapshot(this.#root, this.#containers, this.#current(container), options);
+    await this.#requireFree(name);
+    return await this.#take(this.#current(container), options);
   }
 
   /** Returns all snapshots, the oldest first. A record that cannot be read is left to fsck. */
@@ -71,7 +79,7 @@ export class SnapshotStore {
     for (const id of await recordIds(layout)) {
       try {
         const record = await readRecord(layout, id);
-        if (record) found.push(record.snapshot);
+        if (record && record.flattens === undefined) found.push(record.snapshot);
       } catch (error) {
         if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
         this.#root.log.warn('a snapshot is left out', { id, error: error.message });
@@ -87,7 +95,10 @@ export class SnapshotStore {
    * @throws {@link LayerstackError} ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT.
    */
   async find(idOrName: string): Promise<Snapshot | undefined> {
-    if (isHex64(idOrName)) return (await readRecord(this.#root.layout, idOrName))?.snapshot;
+    if (isHex64(idOrName)) {
+      const record = await readRecord(this.#root.layout, idOrName);
+      return record?.flattens === undefined ? record?.snapshot : undefined;
+    }
     const all = await this.list();
     const named = all.find(({ name }) => name === idOrName);
     if (named || !/^[0-9a-f]{1,63}$/.test(idOrName)) return named;
@@ -112,20 +123,16 @@ export class SnapshotStore {
   }
 
   /**
-   * Returns the sizes of a snapshot: bytes of files and links, hard links once. Reads the sealed uppers.
+   * Returns the sizes of a snapshot: bytes of files and links, hard links once. Measures each upper once.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
    */
-  async size({ id, parent }: Snapshot): Promise<SnapshotSize> {
-    const { rwLayers } = this.#containers;
-    const own = await rwLayers.contentSize({ mountId: id });
-    let shared = 0;
-    const seen = new Set([id]); // a damaged record may name itself or a snapshot above it
-    for (let below = parent; below !== undefined && !seen.has(below);) {
-      seen.add(below);
-      shared += await rwLayers.contentSize({ mountId: below });
-      below = (await readRecord(this.#root.layout, below))?.snapshot.parent;
-    }
-    return { own, shared };
+  size(snapshot: Snapshot): Promise<SnapshotSize> {
+    return this.#sizes.of(snapshot);
+  }
+
+  /** Does {@link size} for many, whose parents come before their children. Reads each upper once. */
+  sizes(all: readonly Snapshot[]): Promise<Map<string, SnapshotSize>> {
+    return this.#sizes.ofAll(all);
   }
 
   /** @see forkSnapshot */
@@ -185,9 +192,7 @@ export class SnapshotStore {
     const sealed = sealedOf(this.#root, snapshot, base.lowers.length);
     checkStack(this.#root, layer, sealed.length + base.lowers.length);
     if (!force && (await rwLayers.isMounted(layer))) await requireNobody(this.#root, layer);
-    const kept = keep
-      ? await takeSnapshot(this.#root, this.#containers, current, { mode: 'seal' })
-      : undefined;
+    const kept = keep ? await this.#take(current, { mode: 'seal' }) : undefined;
     const away = newOverlayId();
     const replacement = await rwLayers.replacement(layer, away);
     const markers = await putOnTop(this.#root, layer, { away, sealed, base, replacement, force });
@@ -195,9 +200,35 @@ export class SnapshotStore {
     return kept;
   }
 
+  /** @see promote */
+  promote(child: Container | Snapshot, onto: Container, signal?: AbortSignal): Promise<Promoted> {
+    const parts = {
+      ...{ root: this.#root, containers: this.#containers, deletions: this.#deletions },
+      seal: (container: Container) => this.#take(container, { mode: 'seal' }),
+      idle: (container: Container) => this.#idle(container),
+    };
+    return promote(parts, child, onto, signal);
+  }
+
+  /** @see squash */
+  squash(from: Snapshot, to: Snapshot, options: SquashOptions = {}): Promise<Squashed> {
+    const parts = {
+      ...{ root: this.#root, containers: this.#containers, deletions: this.#deletions },
+      idle: (container: Container) => this.#idle(container),
+      requireFree: (name: string | undefined) => this.#requireFree(name),
+    };
+    return squash(parts, from, to, options);
+  }
+
   /** @see removeSnapshot */
-  remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
-    return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
+  async remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
+    const { layout } = this.#root;
+    const [below] = lowerOf(layout, snapshot.id);
+    const next = snapshot.depth > 1 && below !== undefined ? targetOf(layout, below) : undefined;
+    const flats = await flatsOf(layout, snapshot.id, next);
+    const removed = await removeSnapshot(this.#root, this.#deletions, snapshot, signal);
+    if (removed) await removeFlats(this.#root, this.#deletions, flats);
+    return removed;
   }
 
   /** Settles what dead writers have left. */
@@ -205,9 +236,33 @@ export class SnapshotStore {
     return settleAll(this.#root);
   }
 
-  /** Waits for the deletions in the background. */
-  drain(): Promise<void> {
-    return this.#deletions.drain();
+  /** Waits for the merges and deletions in the background. */
+  async drain(): Promise<void> {
+    await this.#flats.drain();
+    await this.#deletions.drain();
+  }
+
+  /** Takes a snapshot. The caller holds the container's lock, and that of the name. */
+  #take(container: Container, options: SnapshotOptions): Promise<Snapshot> {
+    return takeSnapshot(this.#root, this.#containers, this.#flats, { container, options });
+  }
+
+  /**
+   * Returns a container as it is now, under its lock. No process uses its root file system.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED.
+   */
+  async #idle(container: Container): Promise<Container> {
+    const current = this.#current(container);
+    const { rwLayers } = this.#containers;
+    const layer = rwLayerOf(current);
+    if (await rwLayers.isMounted(layer))
+      throw new LayerstackError(
+        'ERR_CONTAINER_MOUNTED',
+        `container ${current.name} is mounted: unmount it first`,
+        { id: current.id, path: rwLayers.mountPath(layer) },
+      );
+    await requireIdle(this.#root, rwLayers, current);
+    return current;
   }
 
   /**
@@ -220,23 +275,7 @@ export class SnapshotStore {
     throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, { id });
   }
 
-  async #requireFree(name: string): Promise<void> {
-    const taken = (await this.list()).find((snapshot) => snapshot.name === name);
-    if (taken)
-      throw new LayerstackError(
-        'ERR_SNAPSHOT_NAME_IN_USE',
-        `snapshot ${taken.id.slice(0, 12)} is called ${name} already: choose another name, or remove it`,
-        { id: taken.id },
-      );
+  async #requireFree(name: string | undefined): Promise<void> {
+    if (name !== undefined) requireFreeName(await this.list(), name);
   }
-}
-
-function checkName(name: string): void {
-  if (!isContainerName(name) || isHex64(name))
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `${JSON.stringify(name)} cannot be the name of a snapshot: use letters, digits, '_', '.' and '-', ` +
-        'and begin with a letter or digit; 2 to 255 characters',
-      { key: 'options.name' },
-    );
 }

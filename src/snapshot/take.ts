@@ -13,25 +13,40 @@ import { readDocuments } from '../container/fork.ts';
 import { rwLayerOf, type Container } from '../container/record.ts';
 import { isActive, type ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
+import { sealedBelow } from '../rwlayer/sealed.ts';
 import type { RwLayerStore } from '../rwlayer/store.ts';
 import type { Root } from '../system/root.ts';
 import { copyUpper } from './copy.ts';
+import { noteExpiry, parseExpiry } from './expire.ts';
 import type { SnapshotOptions } from './options.ts';
+import type { Flats } from './flatten.ts';
 import { sealMounted } from './seal-mounted.ts';
 import { seal } from './seal.ts';
 import type { Snapshot } from './snapshot.ts';
 import { stackToSeal, type SealedStack } from './stack.ts';
 
+export interface SnapshotRequest {
+  readonly container: Container;
+  readonly options: SnapshotOptions;
+}
+
 /** Takes a snapshot of a container. The caller holds its lock, and that of the name. */
 export async function takeSnapshot(
   root: Root,
   containers: ContainerStore,
-  container: Container,
-  options: SnapshotOptions,
+  flats: Flats,
+  { container, options }: SnapshotRequest,
 ): Promise<Snapshot> {
+  const layer = rwLayerOf(container);
+  const height = sealedBelow(root.layout, layer).length;
+  using short = await flats.shorten(() => stackToSeal(root, layer), height);
+  const snapshot = await take(root, new Taking(root, containers.rwLayers, container, short.stack), options);
+  flats.later(snapshot);
+  return snapshot;
+}
+
+async function take({ log }: Root, taking: Taking, options: SnapshotOptions): Promise<Snapshot> {
   const { mode = 'auto', signal } = options;
-  const stack = stackToSeal(root, rwLayerOf(container));
-  const taking = new Taking(root, containers.rwLayers, container, stack);
   // Frozen processes cannot leave, so there is nothing to try first.
   if (mode === 'copy' || (mode === 'auto' && options.freeze === true)) return taking.copy(options);
   try {
@@ -42,7 +57,7 @@ export async function takeSnapshot(
       ...(['ERR_CONTAINER_BUSY', 'ERR_CONTAINER_MOUNTED', 'ERR_STORE_UNSUPPORTED'] as const),
     );
     if (mode === 'seal' || !isRefused) throw error;
-    root.log.info('a snapshot is taken by copying', { id: container.id, because: error.message });
+    log.info('a snapshot is taken by copying', { id: taking.containerId, because: error.message });
   }
   throwIfAborted(signal);
   return taking.copy(options);
@@ -62,6 +77,10 @@ class Taking {
     this.#stack = stack;
   }
 
+  get containerId(): string {
+    return this.#container.id;
+  }
+
   async seal(options: SnapshotOptions): Promise<Snapshot> {
     const root = this.#root;
     const stack = this.#stack;
@@ -73,6 +92,7 @@ class Taking {
       ...{ ...facts, method: 'sealed', consistency: 'quiescent', bytes: 0 },
       generation: replacement?.generation ?? 0,
     };
+    await noteExpiry(root, snapshot);
     const { durable = false } = options;
     const sealing = { record: { snapshot, documents: this.#documents() }, stack, durable };
     if (!replacement) {
@@ -88,8 +108,10 @@ class Taking {
     const root = this.#root;
     const layer = rwLayerOf(this.#container);
     const mounted = await this.#rwLayers.mounted(layer);
+    const facts = this.#facts(options);
+    await noteExpiry(root, facts);
     return copyUpper(root, layer, {
-      facts: { ...this.#facts(options), generation: mounted?.generation ?? 0 },
+      facts: { ...facts, generation: mounted?.generation ?? 0 },
       documents: this.#documents(),
       stack: this.#stack,
       isIdle: mounted === undefined && (await this.#isIdle()),
@@ -108,12 +130,13 @@ class Taking {
     }
   }
 
-  #facts({ name, labels = {} }: SnapshotOptions) {
+  #facts({ name, labels = {}, expires }: SnapshotOptions) {
     const { id, name: containerName, imageId, imageName, parent } = this.#container;
     const stack = this.#stack;
     return {
       id: newOverlayId(),
       ...{ name, labels, created: new Date().toISOString() },
+      expires: expires === undefined ? undefined : parseExpiry(expires),
       ...{ parent: stack.parent, depth: stack.sealed.length + 1 },
       ...{ containerId: id, containerName, imageId, imageName, layer: parent },
     };

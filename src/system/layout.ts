@@ -55,6 +55,10 @@ export class Layout {
   readonly events = 'layerstack/events';
   /** See snapshot/record.ts. */
   readonly snapshots = 'layerstack/snapshots';
+  /** See rwlayer/sealed.ts. */
+  readonly children = 'layerstack/children';
+  /** See snapshot/expire.ts. */
+  readonly expiring = 'layerstack/expiring';
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
@@ -169,6 +173,22 @@ export class Layout {
   /** The record of a snapshot that is being made. */
   stagedSnapshot(id: string): string {
     return join(this.snapshots, `.tmp-${id}`);
+  }
+  /** The name of the snapshot that merges a snapshot and all uppers below it; see snapshot/flatten.ts. */
+  flatSnapshot(id: string): string {
+    return join(this.snapshots, `${id}.flat`);
+  }
+  /** The bytes of a sealed upper, once they were measured. */
+  snapshotSize(id: string): string {
+    return join(this.snapshots, `${id}.size`);
+  }
+  /** The overlay2 directories that were put directly above a sealed upper. */
+  childrenOf(id: string, child?: string): string {
+    return join(this.children, id, child);
+  }
+  /** Notes that a snapshot expires at a time in seconds since 1970. */
+  expiry(seconds: number, id: string): string {
+    return join(this.expiring, `${seconds}-${id}`);
   }
   /** The directory of the documents that an image was pulled by, or one of these documents. */
   originalManifest(image: string, name?: string): string {

@@ -100,7 +100,19 @@ export type BatchStep =
    * Makes the directory `to`, empty, with the owner, mode, attributes and times of the directory `from`. Both
    * are relative to `root`, which is absolute; `from` may be a short name.
    */
-  | { readonly op: 'emptyCopy'; readonly root: string; readonly from: string; readonly to: string };
+  | { readonly op: 'emptyCopy'; readonly root: string; readonly from: string; readonly to: string }
+  /**
+   * Merges sealed uppers into the new upper `to` by hard links of their files. It is for a place above
+   * `lowers`. Both lists are topmost first, and relative to `root`, which is absolute. Rejects with
+   * ERR_UPPER_UNSUPPORTED as {@link Native.listChanges} does.
+   */
+  | {
+      readonly op: 'mergeUppers';
+      readonly root: string;
+      readonly uppers: readonly string[];
+      readonly lowers: readonly string[];
+      readonly to: string;
+    };
 
 /** How an overlay is mounted. system/caps.ts chooses it. */
 export type MountMethod = 'fsconfig' | 'mount' | 'flat';
@@ -686,6 +698,16 @@ export interface Native {
     upper: string,
     lowers: readonly string[],
     sealed?: readonly string[],
+  ): Promise<Uint8Array>;
+  /**
+   * Lists the changes from the stack `before` to the stack `after`, both above `lowers`, as
+   * {@link listChanges}. All are topmost first, and relative to `root`.
+   */
+  compareStacks(
+    root: string,
+    before: readonly string[],
+    after: readonly string[],
+    lowers: readonly string[],
   ): Promise<Uint8Array>;
   /** `latestMtime`: later times in the tar become this one, in seconds since 1970 (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;

@@ -2,7 +2,7 @@
  * layerstack's own routes as `GET /layerstack/v1/openapi.json` and docs/api.md describe them: all of them and
  * no others, real answers by their schemas, and bodies that are refused where the schema refuses them.
  */
-import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import Ajv from 'ajv';
@@ -161,6 +161,63 @@ describe('answers', () => {
     for (const line of lines) expect(answerFaults(line, 'POST', `${PREFIX}/fsck`, answer)).toBe('');
   });
 
+  it('of snapshots are as described, and do what they say', async () => {
+    const shown = async <T>(method: 'GET' | 'POST' | 'DELETE', path: string, url: string, json?: unknown) => {
+      const body = json === undefined ? {} : { json };
+      const full = `${PREFIX}${url}`;
+      const answer = await (method === 'POST' ? service.post(full, body) : service.send(method, full));
+      const document = answer.json<T>();
+      expect([url, answerFaults(document, method, `${PREFIX}${path}`, answer)]).toEqual([url, '']);
+      return { status: answer.status, document };
+    };
+    const taken = await shown<{ Id: string }>(
+      'POST',
+      '/containers/{name}/snapshot',
+      '/containers/own/snapshot',
+      { Name: 'base', Labels: { step: '1' }, Expires: '1h', Durable: true },
+    );
+    expect(taken).toMatchObject({ status: 200, document: { Name: 'base', Labels: { step: '1' }, Depth: 1 } });
+    const fork = await shown('POST', '/fork/{from}', '/fork/base', { Count: 2, Name: 'try' });
+    expect(fork.document).toMatchObject([{ Name: 'try-1' }, { Name: 'try-2' }]);
+    const mount = await service.store.containers.mount('try-1');
+    writeFileSync(join(mount.path, 'result'), 'good');
+    await mount.unmount();
+    const diff = await shown('GET', '/diff/{from}/{to}', '/diff/base/try-1');
+    expect(diff.document).toEqual([{ Kind: 'A', Path: '/result' }]);
+    const promoted = '/containers/{name}/promote/{from}';
+    const won = await shown<{ Id: string }>('POST', promoted, '/containers/own/promote/try-1');
+    expect(won).toMatchObject({ status: 200, document: { Parent: taken.document.Id } });
+    expect((await shown('POST', promoted, '/containers/own/promote/try-2')).status).toBe(409);
+    const back = await shown(
+      'POST',
+      '/containers/{name}/rollback/{snapshot}',
+      '/containers/own/rollback/base',
+      { Keep: true },
+    );
+    expect(back).toMatchObject({ status: 200, document: { Kept: expect.any(String) as unknown } });
+    const image = await shown<{ Id: string }>(
+      'POST',
+      '/snapshots/{snapshot}/commit',
+      `/snapshots/${won.document.Id}/commit`,
+      { Reference: 'won:1', Message: 'good' },
+    );
+    expect((await service.store.images.inspect('won:1')).Id).toBe(image.document.Id);
+    const squashed = await shown<{ Id: string }>(
+      'POST',
+      '/snapshots/{snapshot}/squash/{to}',
+      `/snapshots/base/squash/${won.document.Id}`,
+      { Name: 'both' },
+    );
+    expect(squashed).toMatchObject({ status: 200, document: { Name: 'both', Depth: 1 } });
+    const list = await shown<unknown[]>('GET', '/snapshots', '/snapshots');
+    expect(list.document).toContainEqual(expect.objectContaining({ Name: 'both', OwnBytes: 4 }));
+    const remove = '/snapshots/{snapshot}';
+    expect((await shown('DELETE', remove, '/snapshots/base')).status).toBe(409);
+    for (const name of ['try-1', 'try-2']) await service.store.containers.remove(name);
+    expect((await shown('DELETE', remove, '/snapshots/both')).status).toBe(200);
+    expect((await shown('DELETE', remove, '/snapshots/both')).status).toBe(404);
+  });
+
   it('of openapi.json are as described', async () => {
     const answer = await service.get(`${PREFIX}/openapi.json`);
     expect(answerFaults(answer.json(), 'GET', `${PREFIX}/openapi.json`, answer)).toBe('');
@@ -225,7 +282,7 @@ describe('bodies', () => {
       const schema = requestBody.content['application/json']?.schema ?? {};
       const needed = requestBody.required ? { Directory: directory } : {};
       for (const json of bodiesOf(schema, needed)) {
-        const url = path.replace('{name}', 'own');
+        const url = path.replaceAll(/\{\w+\}/g, 'own');
         const answer = await service.post(url, { json });
         const refused = answer.status === 400 && /"message":"the request body: /.test(answer.text);
         expect([JSON.stringify(json), refused], url).toEqual([
@@ -234,7 +291,7 @@ describe('bodies', () => {
         ]);
         count = { taken: count.taken + Number(!refused), refused: count.refused + Number(refused) };
       }
-      const none = await service.post(path.replace('{name}', 'own'));
+      const none = await service.post(path.replaceAll(/\{\w+\}/g, 'own'));
       expect(none.status === 400).toBe(requestBody.required);
     }
     await service.store.containers.unmount('own', { force: true });
@@ -264,6 +321,8 @@ describe('docs/api.md', () => {
       for (const status of Object.keys(responses).filter((each) => /^[345]/.test(each)))
         expect(section).toContain(status);
     }
-    expect([...sections.keys()].filter((title) => /^(GET|POST) /.test(title))).toHaveLength(OWN.length);
+    expect([...sections.keys()].filter((title) => /^(GET|POST|DELETE) /.test(title))).toHaveLength(
+      OWN.length,
+    );
   });
 });

@@ -3,6 +3,7 @@
  * description (JSON Schema, as OpenAPI 3.1 uses it). Unlike docker's routes, these refuse unknown keys.
  */
 import * as json from '../../core/json.ts';
+import type { ApiRequest } from './request.ts';
 
 export type Schema = Readonly<Record<string, unknown>>;
 
@@ -39,6 +40,23 @@ export function text(description: string): Field<string | undefined> {
 
 export function texts(description: string): Field<string[] | undefined> {
   return optionalField(json.array(json.string), { type: 'array', items: { type: 'string' } }, description);
+}
+
+/** A whole number from 1 to `maximum`, or undefined if the key is missing. */
+export function count(maximum: number, description: string): Field<number | undefined> {
+  const decode: json.Decoder<number> = (value, path) => {
+    const given = json.integer(value, path);
+    return given >= 1 && given <= maximum ? given : json.mismatch(path, `must be from 1 to ${maximum}`);
+  };
+  return optionalField(decode, { type: 'integer', minimum: 1, maximum }, description);
+}
+
+/** Names with texts. */
+export function labels(description: string): Field<Record<string, string> | undefined> {
+  const decode: json.Decoder<Record<string, string>> = (value, path) =>
+    Object.fromEntries(json.map(json.string)(value, path));
+  const schema = { type: 'object', additionalProperties: { type: 'string' } };
+  return optionalField(decode, schema, description);
 }
 
 /** An absolute path of the host. It is required. */
@@ -81,4 +99,19 @@ export function body<const F extends Record<string, Field<unknown>>>(
     },
     optional: required.length === 0,
   };
+}
+
+/** Schema of an object with exactly these members. */
+export function closed(properties: Readonly<Record<string, Schema>>): Schema {
+  return { type: 'object', required: Object.keys(properties), additionalProperties: false, properties };
+}
+
+export function listOf(properties: Readonly<Record<string, Schema>>): Schema {
+  return { type: 'array', items: closed(properties) };
+}
+
+/** Decodes the body of a request. A missing body counts as an empty object. */
+export async function given<T>(request: ApiRequest, { decode, optional }: Body<T>): Promise<T> {
+  if (!optional) return request.json(decode);
+  return (await request.optionalJson(decode)) ?? decode({}, '');
 }

@@ -25,6 +25,9 @@ export type DescribedRoute = Route & { readonly operation: Operation };
 /** Descriptions of the names in patterns. */
 const PARAMETERS: Readonly<Record<string, string>> = {
   name: 'Id of a container, the beginning of its id, or its name.',
+  snapshot: 'Id of a snapshot, the beginning of its id, or its name.',
+  from: 'Id or name of a snapshot or container.',
+  to: 'Id or name of a snapshot or container.',
 };
 
 const ERROR: Schema = {
@@ -50,7 +53,7 @@ export function openApiDocument(routes: readonly DescribedRoute[], version: stri
     info: {
       title: "layerstack's own API",
       version,
-      summary: "Operations that docker's API lacks: mounts, OCI bundles, checks of the store.",
+      summary: "Operations that docker's API lacks: mounts, OCI bundles, checks of the store, snapshots.",
       license: { name: 'MIT', identifier: 'MIT' },
     },
     paths,

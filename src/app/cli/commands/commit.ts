@@ -1,7 +1,11 @@
 /**
- * `layerstack commit`: makes an image from the changes in a container or an archive; prints its id, as
+ * `layerstack commit`: makes an image from the changes in a container, snapshot or archive; prints its id, as
  * `docker commit`.
  */
+import type { CommitOptions } from '../../../container/commit.ts';
+import type { ImageID } from '../../../core/digest.ts';
+import { undefinedIf } from '../../../core/errors.ts';
+import type { Layerstack } from '../../layerstack.ts';
 import { IMAGE_OPTIONS, refuseArchiveOptions } from '../archive-choice.ts';
 import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
@@ -9,11 +13,11 @@ import { sourceDateEpoch } from '../epoch.ts';
 import { ProgressDisplay } from '../progress.ts';
 
 export const command = defineCommand({
-  usage: '[OPTIONS] CONTAINER|ARCHIVE [REPOSITORY[:TAG]]',
+  usage: '[OPTIONS] CONTAINER|SNAPSHOT|ARCHIVE [REPOSITORY[:TAG]]',
   description:
-    'Make an image from the changes in a container or an archive, and print its id. An argument with a slash in it is the\n' +
-    'path of an archive, which must be mounted. SOURCE_DATE_EPOCH in the environment is the date of the image; files in it\n' +
-    'that are newer get this date.',
+    'Make an image from the changes in a container, a snapshot or an archive, and print its id. An argument with a slash in\n' +
+    'it is the path of an archive, which must be mounted. SOURCE_DATE_EPOCH in the environment is the date of the image;\n' +
+    'files in it that are newer get this date.',
   options: {
     author: { type: 'string', short: 'a', value: 'NAME', help: 'author, e.g. "A <a@example.org>"' },
     message: { type: 'string', short: 'm', value: 'TEXT', help: 'commit message' },
@@ -51,7 +55,16 @@ export const command = defineCommand({
     const { image, platform } = values;
     const id = isArchive
       ? await store.archives.commit(operand, { ...options, image, platform })
-      : await store.containers.commit(operand, options);
+      : await commit(store, operand, options);
     context.print(id);
   },
 });
+
+async function commit(
+  store: Layerstack,
+  name: string,
+  options: CommitOptions & { readonly reference: string | undefined },
+): Promise<ImageID> {
+  const container = await undefinedIf(store.containers.get(name), 'ERR_CONTAINER_NOT_FOUND');
+  return container ? store.containers.commit(container, options) : store.snapshots.commit(name, options);
+}

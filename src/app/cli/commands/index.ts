@@ -52,6 +52,8 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     load: () => import('./fork.ts'),
   },
   rollback: { summary: 'put a container back to a snapshot', load: () => import('./rollback.ts') },
+  promote: { summary: 'give a container the files of a fork of it', load: () => import('./promote.ts') },
+  squash: { summary: 'make one snapshot of several', load: () => import('./squash.ts') },
   'rm-snapshot': { summary: 'remove snapshots', load: () => import('./rm-snapshot.ts') },
   export: { summary: "write a container's root file system as a tar", load: () => import('./export.ts') },
   image: { summary: 'write a root file system as a disk image', load: () => import('./image.ts') },

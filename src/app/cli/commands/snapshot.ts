@@ -18,6 +18,11 @@ export const command = defineCommand({
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'label of the snapshot' },
     mode: { type: 'string', value: 'auto|seal|copy', help: 'how it is taken (default auto)' },
     freeze: { type: 'boolean', help: 'freeze the processes of the container while it is copied, or fail' },
+    expires: {
+      type: 'string',
+      value: 'TIME',
+      help: 'when the next command removes it, unless something needs it: 1h, or a date (default: never)',
+    },
     durable: { type: 'boolean', help: 'wait until everything in it is on disk' },
   },
   operands: { min: 1, max: 1, kinds: ['container'] },
@@ -28,9 +33,10 @@ export const command = defineCommand({
       does: 'takes one of a container that is in use',
     },
   ],
-  async run(context, { name, label, mode, freeze, durable }, [container = '']) {
+  async run(context, { name, label, mode, freeze, expires, durable }, [container = '']) {
     const labels = labelsOf(label);
-    const options = { name, labels, mode: parseMode(mode), freeze, durable, signal: context.signal };
+    const { signal } = context;
+    const options = { name, labels, mode: parseMode(mode), freeze, expires, durable, signal };
     await using store = await context.open();
     context.print((await store.snapshots.create(container, options)).id);
   },

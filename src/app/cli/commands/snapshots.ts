@@ -1,7 +1,7 @@
 /** `layerstack snapshots`: draws the snapshots, each below its parent, or as a graph for Graphviz. */
-import type { Snapshot } from '../../../snapshot/snapshot.ts';
-import type { Layerstack } from '../../layerstack.ts';
+import type { Snapshot, SnapshotSize } from '../../../snapshot/snapshot.ts';
 import { defineCommand } from '../command.ts';
+import { parseFilters } from '../filters.ts';
 import { formatAge, formatBytes, formatId } from '../format.ts';
 import { parseFormat } from '../output.ts';
 
@@ -24,6 +24,13 @@ export const command = defineCommand({
       short: 's',
       help: 'show the bytes that no other snapshot has, which are measured',
     },
+    filter: {
+      type: 'string',
+      short: 'f',
+      multiple: true,
+      value: 'NAME=VALUE',
+      help: 'show only snapshots that match: label, label!',
+    },
     'no-trunc': { type: 'boolean', help: 'print whole ids' },
     format: { type: 'string', value: 'json', help: 'one JSON document for each snapshot, with its sizes' },
   },
@@ -35,23 +42,22 @@ export const command = defineCommand({
   async run(context, values, [container]) {
     const json = values.format !== undefined && parseFormat(values.format) === 'json';
     const truncate = values['no-trunc'] !== true;
+    const { label, notLabel } = parseFilters(values.filter ?? [], ['label', 'label!']);
     await using store = await context.open();
-    const all = await store.snapshots.list({ container });
-    if (json) for (const each of all) context.print(JSON.stringify(await document(store, each)));
+    const all = await store.snapshots.list({ container, label, notLabel });
+    const sized = json || values.size === true;
+    const sizes: ReadonlyMap<string, SnapshotSize> = sized ? await store.snapshots.sizes() : new Map();
+    if (json) context.print(...all.map((each) => JSON.stringify(document(each, sizes.get(each.id)))));
     else if (values.quiet === true) context.print(...all.map(({ id }) => formatId(id, truncate)));
     else if (values.dot === true) context.print(...dot(all, truncate));
     else {
-      const sizes = new Map<string, number>();
-      if (values.size === true)
-        for (const each of all) sizes.set(each.id, (await store.snapshots.size(each)).own);
-      context.print(...drawn(rootsOf(all), '', (each) => lineOf(each, truncate, sizes.get(each.id))));
+      context.print(...drawn(all, (each) => lineOf(each, truncate, sizes.get(each.id)?.own)));
     }
   },
 });
 
-async function document(store: Layerstack, snapshot: Snapshot): Promise<Record<string, unknown>> {
-  const { own, shared } = await store.snapshots.size(snapshot);
-  return { ...snapshot, ownBytes: own, sharedBytes: shared };
+function document(snapshot: Snapshot, size: SnapshotSize | undefined): Record<string, unknown> {
+  return { ...snapshot, ownBytes: size?.own, sharedBytes: size?.shared };
 }
 
 function rootsOf(all: readonly Snapshot[]): Node[] {
@@ -64,12 +70,24 @@ function rootsOf(all: readonly Snapshot[]): Node[] {
   return roots;
 }
 
-function drawn(nodes: readonly Node[], prefix: string, line: (snapshot: Snapshot) => string): string[] {
-  return nodes.flatMap(({ snapshot, children }, index) => {
-    const isLast = index === nodes.length - 1;
-    const own = `${prefix}${isLast ? '└─' : '├─'}${line(snapshot)}`;
-    return [own, ...drawn(children, `${prefix}${isLast ? '  ' : '│ '}`, line)];
-  });
+/** Lines deeper than this have the same indentation, so that a long history is not quadratic. */
+const MAX_INDENT = 40;
+
+function drawn(all: readonly Snapshot[], line: (snapshot: Snapshot) => string): string[] {
+  const lines: string[] = [];
+  const open = entriesOf(rootsOf(all), '');
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const { node, prefix, isLast } = next;
+    const isDeep = prefix.length >= 2 * MAX_INDENT;
+    lines.push(`${prefix}${isDeep ? '… ' : ''}${isLast ? '└─' : '├─'}${line(node.snapshot)}`);
+    open.push(...entriesOf(node.children, isDeep ? prefix : `${prefix}${isLast ? '  ' : '│ '}`));
+  }
+  return lines;
+}
+
+/** The last entry is the one that is drawn first. */
+function entriesOf(nodes: readonly Node[], prefix: string) {
+  return nodes.map((node, index) => ({ node, prefix, isLast: index === nodes.length - 1 })).reverse();
 }
 
 function lineOf(snapshot: Snapshot, truncate: boolean, own: number | undefined): string {

@@ -1,18 +1,19 @@
 /**
- * Operations that docker's API lacks, under `/layerstack/v1/`: mounts, OCI bundles, checks of the store. A
- * mount belongs to the store and not to the connection: it stays until it is unmounted, even after the
- * service ends. Paths are the host's. Each route describes its input and its answer; `openapi.json` is
- * generated from these descriptions, and docs/api.md says the same.
+ * Operations that docker's API lacks, under `/layerstack/v1/`: mounts, OCI bundles, checks of the store,
+ * and snapshots (snapshots.ts). A mount belongs to the store and not to the connection: it stays until it
+ * is unmounted, even after the service ends. Paths are the host's. Each route describes its input and its
+ * answer; `openapi.json` is generated from these descriptions, and docs/api.md says the same.
  */
 import { FINDING_CODES, isWrong, SEVERITIES, type StoreFinding } from '../../../core/store-finding.ts';
 import { packageVersion } from '../../../system/package-version.ts';
-import { body, choice, flag, hostPath, text, texts, type Body, type Schema } from '../body-fields.ts';
+import { body, choice, closed, flag, given, hostPath, listOf, text, texts } from '../body-fields.ts';
 import type { ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendJsonLines } from '../json-lines.ts';
 import { openApiDocument, type DescribedRoute } from '../openapi.ts';
 import { sendJson } from '../respond.ts';
 import { containerOf } from './container-name.ts';
+import { snapshotRoutes } from './snapshots.ts';
 
 const PREFIX = '/layerstack/v1';
 
@@ -37,7 +38,7 @@ const fsckBody = body({
   Repair: flag('Makes the repairs that lose no data that may still be wanted.'),
 });
 
-export const ownRoutes: readonly DescribedRoute[] = [
+const storeRoutes: readonly DescribedRoute[] = [
   {
     method: 'POST',
     pattern: `${PREFIX}/containers/{name}/mount`,
@@ -172,20 +173,8 @@ export const ownRoutes: readonly DescribedRoute[] = [
   },
 ];
 
-/** Schema of an object with exactly these members. */
-function closed(properties: Readonly<Record<string, Schema>>): Schema {
-  return { type: 'object', required: Object.keys(properties), additionalProperties: false, properties };
-}
-
-function listOf(properties: Readonly<Record<string, Schema>>): Schema {
-  return { type: 'array', items: closed(properties) };
-}
-
-/** Decodes the body of a request. A missing body counts as an empty object. */
-async function given<T>(request: ApiRequest, { decode, optional }: Body<T>): Promise<T> {
-  if (!optional) return request.json(decode);
-  return (await request.optionalJson(decode)) ?? decode({}, '');
-}
+/** All of layerstack's own routes. */
+export const ownRoutes: readonly DescribedRoute[] = [...storeRoutes, ...snapshotRoutes];
 
 async function mount(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { ReadOnly: readOnly } = await given(request, mountBody);
