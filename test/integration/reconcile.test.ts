@@ -382,14 +382,18 @@ describe('what a dead session names', () => {
     expect(snapshot(store, ['layerstack/sessions'])).toEqual(before);
   });
 
-  it('stays marked while a file system is mounted in it', async () => {
+  it('stays marked while a file system is mounted in it, except at its own mount point', async () => {
     overlay(A);
-    session(`overlay2.${A}`);
-    mkdirSync(at(`overlay2/${A}/merged`));
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', at(`overlay2/${A}/merged`)]);
+    overlay(B);
+    session(`overlay2.${A}`, `overlay2.${B}`);
+    mkdirSync(at(`overlay2/${B}/merged`));
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', at(`overlay2/${B}/merged`)]);
+    mkdirSync(at(`overlay2/${A}/inside`));
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', at(`overlay2/${A}/inside`)]);
     await reopen();
     expect(readdirSync(at('layerstack/sessions/0123456789abcdef'))).toContain(`overlay2.${A}`);
-    execFileSync('umount', [at(`overlay2/${A}/merged`)]);
+    expect(readdirSync(at('overlay2')).sort()).toEqual([A, 'l'].sort());
+    execFileSync('umount', [at(`overlay2/${A}/inside`)]);
     await reopen();
     expect(readdirSync(at('overlay2'))).toEqual(['l']);
     expect(readdirSync(at('layerstack/sessions'))).toEqual([]);

@@ -14,7 +14,7 @@ import { Locks } from '../../src/system/lock.ts';
 import { native, type BatchStep } from '../../src/system/native.ts';
 import { rejection } from '../support/errors.ts';
 import { FAULTS, systemError } from '../support/interrupt.ts';
-import { IMAGE, TestStore } from '../support/test-store.ts';
+import { archiveOfMembers, chunks, IMAGE, TestStore } from '../support/test-store.ts';
 
 let fixture: TestStore;
 let source: Container;
@@ -98,16 +98,20 @@ describe('a rollback', () => {
   });
 
   it('to a lower snapshot is possible where no more layers can be mounted', async () => {
-    await write(source, 'first', 'one');
-    const snapshot = await take();
-    for (let depth = readFileSync(lowerFile(source), 'utf8').split(':').length; depth < 128; depth++)
-      await take();
-    expect((await rejection(take())).code).toBe('ERR_LAYER_DEPTH');
-    expect((await rejection(fixture.store.snapshots.rollback(source, snapshot, { keep: true }))).code).toBe(
+    // Fewer than 64 sealed uppers are not merged.
+    const layers = Array.from({ length: 110 }, (_, index) => [{ name: `layer${index}`, content: 'x' }]);
+    await fixture.store.images.load(chunks(archiveOfMembers(layers, {}, 'deep:1')));
+    const deep = await fixture.store.containers.create('deep:1', { name: 'deep' });
+    await write(deep, 'first', 'one');
+    const snapshot = await take(deep);
+    for (let depth = readFileSync(lowerFile(deep), 'utf8').split(':').length; depth < 128; depth++)
+      await take(deep);
+    expect((await rejection(take(deep))).code).toBe('ERR_LAYER_DEPTH');
+    expect((await rejection(fixture.store.snapshots.rollback(deep, snapshot, { keep: true }))).code).toBe(
       'ERR_LAYER_DEPTH',
     );
-    await fixture.store.snapshots.rollback(source, snapshot);
-    expect(await read(source, 'first')).toBe('one');
+    await fixture.store.snapshots.rollback(deep, snapshot);
+    expect(await read(deep, 'first')).toBe('one');
   });
 });
 
