@@ -1,7 +1,7 @@
 /**
- * The loop of an agent with a sandbox. Each tool call runs in a container by runc, and a snapshot follows it. A
- * bad call is rolled back. Then three attempts start from the same snapshot; the best one takes the place of the
- * container, and becomes an image.
+ * The loop of an agent with a sandbox. Each tool call runs in a container by runc, and a snapshot follows it.
+ * A bad call is rolled back. Then three attempts start from the same snapshot; the best one takes the place
+ * of the container, and becomes an image.
  *
  *   node examples/agent.js ARCHIVE [ROOT]
  */

@@ -26,7 +26,7 @@ afterEach(async () => {
   await dropScratch(scratch);
 });
 
-/** What may be refused because another process was faster. */
+/** Commands may fail like this because another process was faster. */
 const RACE = /ERR_(?:IMAGE_NOT_FOUND|IMAGE_IN_USE|LAYER_NOT_FOUND|CONTAINER_\w+)|No such (?:image|container)/;
 
 it('leaves a clean store', async () => {

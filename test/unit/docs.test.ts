@@ -11,7 +11,9 @@ const FOLDERS = ['bench', 'docs', 'examples', 'native', 'packaging', 'src', 'tes
 const files = [
   ...readdirSync(home).filter((name) => name.endsWith('.md')),
   ...FOLDERS.flatMap((folder) =>
-    readdirSync(join(home, folder), { recursive: true }).map((path) => join(folder, String(path))),
+    readdirSync(join(home, folder), { recursive: true, encoding: 'utf8' })
+      .filter((path) => !path.includes('node_modules'))
+      .map((path) => join(folder, path)),
   ),
 ];
 const pages = files.filter((path) => /^(?:docs\/[^/]+|[A-Z]+)\.md$/.test(path));

@@ -27,6 +27,7 @@ async function filesBelow(folder: string, pattern: RegExp): Promise<string[]> {
   const entries = await readdir(join(home, folder), { recursive: true, withFileTypes: true });
   return entries
     .filter((entry) => entry.isFile() && pattern.test(entry.name))
+    .filter(({ parentPath }) => !parentPath.includes('node_modules'))
     .map((entry) => relative(home, join(entry.parentPath, entry.name)))
     .sort();
 }

@@ -15,6 +15,8 @@ export async function preload(): Promise<void> {
     import('../late/images.ts'),
     import('../late/registry.ts'),
     import('../late/snapshots.ts'),
+    import('../orphans.ts'),
+    import('../scrub.ts'),
     import('../../container/create.ts'),
     import('../../layer/zstd.ts'),
   ]);

@@ -30,6 +30,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/chunk-file.ts': ['open'],
   // Files of the host: programs, bundles, `cp`, /proc. A mounted root file system.
   'system/programs.ts': ['accessSync'],
+  'container/run/runtime.ts': ['accessSync'],
   'container/bundle.ts': ['writeFile'],
   'container/spec/capabilities.ts': ['readFile'],
   'container/spec/devices.ts': ['lstat', 'readdir', 'realpath', 'stat'],
@@ -39,7 +40,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'container/spec/unsupported.ts': ['existsSync'],
   'container/validate-mounts.ts': ['lstat'],
   'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
-  'rwlayer/mount-count.ts': ['readFileSync'],
+  'system/processes.ts': ['readFileSync'],
+  'system/mount-tables.ts': ['readFile', 'readdir', 'readlink'],
   'system/pinned-mount.ts': ['open', 'stat'],
 };
 
