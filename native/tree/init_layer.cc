@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -263,23 +264,34 @@ Plan PlanInit(MergedDir lower, const std::string& path) {
   return plan;
 }
 
-// Identifies the directory of a layer, and shows whether its entries were changed.
-struct Stamp {
+// Identifies an entry, and shows whether its metadata or its own entries were changed. All zero: no entry.
+struct EntryStamp {
   dev_t device;
   ino_t inode;
   time_t seconds;
   long nanoseconds;
-  bool operator==(const Stamp&) const = default;
+  bool operator==(const EntryStamp&) const = default;
 };
 
+// The directories of a layer that a plan is made from.
+constexpr std::array<const char*, 3> kPlanned = {"", "dev", "etc"};
+using Stamp = std::array<EntryStamp, kPlanned.size()>;
+
 Stamp StampOf(int fd, const std::string& path) {
-  struct stat st;
-  if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", path);
-  return {st.st_dev, st.st_ino, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
+  Stamp stamp{};
+  for (size_t i = 0; i < kPlanned.size(); ++i) {
+    struct stat st;
+    const int flags = AT_SYMLINK_NOFOLLOW | (*kPlanned[i] == '\0' ? AT_EMPTY_PATH : 0);
+    if (Again<::fstatat>(fd, kPlanned[i], &st, flags) == 0)
+      stamp[i] = {st.st_dev, st.st_ino, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
+    else if (errno != ENOENT)
+      ThrowErrno(errno, "fstatat", path);
+  }
+  return stamp;
 }
 
-// The plans of the init layers of images. A layer never changes, so the plan of an image is the same for all
-// its containers. The directories of its layers show that the layers are the same ones.
+// The plans of the init layers of images. A layer changes only where a repair sets its metadata, so the plan
+// of an image is the same for all its containers. The directories of its layers show that they are unchanged.
 class KnownPlans {
  public:
   std::shared_ptr<const Plan> Find(const std::string& key, int root_fd,

@@ -345,7 +345,7 @@ function isRecord(value: unknown): value is Omit<StoreEvent, 'timeNano'> & { rea
   return (
     typeof timeNano === 'string' &&
     /^\d{1,19}$/.test(timeNano) &&
-    (type === 'image' || type === 'container') &&
+    (type === 'image' || type === 'container' || type === 'snapshot') &&
     typeof action === 'string' &&
     typeof id === 'string' &&
     typeof attributes === 'object' &&

@@ -54,6 +54,11 @@ export class StoreParts {
   snapshots(): Promise<SnapshotStore> {
     this.#snapshots ??= import('./late/snapshots.ts').then(
       ({ SnapshotStore }) => new SnapshotStore(this.root, this.containers),
+      (error: unknown) => {
+        // The next call tries again, e.g. when files can be opened again.
+        this.#snapshots = undefined;
+        throw error;
+      },
     );
     return this.#snapshots;
   }
@@ -178,7 +183,7 @@ export class StoreParts {
   async #close(): Promise<void> {
     await this.streams.close();
     await Promise.all([this.containers.drain(), this.layers.drain()]);
-    await (await this.#snapshots)?.drain();
+    await (await this.#snapshots?.catch(() => undefined))?.drain();
     await this.#journal.drain();
     await this.root.close();
   }

@@ -192,7 +192,7 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
   const path = layout.repositories;
   const db = new ImageDb(root);
   const repositories = new Repositories(root);
-  for (const { path, message } of [...(await repositories.damaged()), ...(await repositories.missing())])
+  for (const { path, message } of await repositories.damaged())
     yield {
       code: 'names-unreadable',
       severity: 'error',

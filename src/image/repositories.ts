@@ -104,18 +104,6 @@ export class Repositories {
     return damaged;
   }
 
-  /** Returns those of the two files that are missing although their copies have names of images. */
-  async missing(): Promise<DamagedFile[]> {
-    const { layout, changes } = this.#root;
-    const missing: DamagedFile[] = [];
-    for (const path of this.#paths()) {
-      if (statEntry(layout.at(path)) !== undefined || changes.pending() !== undefined) continue;
-      const names = [...((await this.#copy.read(path))?.byImage().keys() ?? [])];
-      if (names.some((id) => this.#db.has(id))) missing.push({ path, message: 'the file is missing' });
-    }
-    return missing;
-  }
-
   /** Returns the names that {@link restore} would write. */
   rebuilt(path: string): Promise<RebuiltNames> {
     return this.#copy.rebuild(path, (id) => this.#db.has(id));
@@ -131,7 +119,7 @@ export class Repositories {
     const { changes, layout, locks } = this.#root;
     await using _lock = await locks.acquire('references', REFERENCES_KEY);
     await changes.complete();
-    const wrong = [...(await this.damaged()), ...(await this.missing())];
+    const wrong = await this.damaged();
     if (wrong.every((file) => file.path !== path)) return;
     const text = (await this.rebuilt(path)).names.serialize();
     const aside = `${path}.${new Date().toISOString().replace(/[:.]/g, '-')}.broken`;
@@ -154,8 +142,10 @@ export class Repositories {
     try {
       await this.change(() => undefined);
     } catch (error) {
-      if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
-      this.#root.log.warn('the names of images cannot be read', { error });
+      const isExpected =
+        LayerstackError.is(error, 'ERR_STORE_CORRUPT', 'ERR_NO_SPACE') || isSystemError(error);
+      if (!isExpected) throw error;
+      this.#root.log.warn('the names of images cannot be copied', { error });
     }
   }
 
@@ -255,10 +245,18 @@ export class Repositories {
     return { references, packed, classicText, packedText };
   }
 
+  /** Returns whether a missing file had names of images that the store has. */
+  async #isLost(path: string): Promise<boolean> {
+    const names = [...((await this.#copy.read(path))?.byImage().keys() ?? [])];
+    return names.some((id) => this.#db.has(id));
+  }
+
   async #file(path: string): Promise<Parsed> {
     const { layout, changes } = this.#root;
     try {
-      return parseReferences(await changes.read(path, MAX_REFERENCES_BYTES), layout.at(path));
+      const text = await changes.read(path, MAX_REFERENCES_BYTES);
+      if (text === undefined && (await this.#isLost(path))) throw missing(layout.at(path));
+      return parseReferences(text, layout.at(path));
     } catch (error) {
       const isOther = isPlanted(error) && error.path === layout.at(path);
       throw isOther || isSystemError(error, 'EISDIR') ? notAFile(layout.at(path), error) : error;
@@ -267,6 +265,11 @@ export class Repositories {
 }
 
 type Parsed = ReturnType<typeof parseReferences>;
+
+/** Returns the error for a file of names that had names of images, and is missing. */
+function missing(path: string): LayerstackError {
+  return new LayerstackError('ERR_STORE_CORRUPT', `${path} is missing; ${REBUILD}`, { path });
+}
 
 /** Returns the error for something else in the place of a file of names. */
 function notAFile(path: string, cause: Error): LayerstackError {

@@ -214,7 +214,10 @@ export class ImageStore {
     const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
     return await this.#repositories.change(edit, {
       signal,
-      afterwards: () => (form === 'packed' ? Promise.resolve() : this.#layers.forgetUnused(chains)),
+      afterwards: () =>
+        form === 'packed'
+          ? Promise.resolve()
+          : this.#layers.forgetUnused(chains.filter((id) => !this.#layers.hasBothForms(id))),
     });
   }
 

@@ -96,7 +96,7 @@ export async function* checkOrphans(
   { containers }: { readonly containers: ReadonlySet<string> },
 ): AsyncGenerator<Problem> {
   const { layout } = root;
-  const orphans = await unclaimedDirectories(layout, containers);
+  const orphans = await unclaimedDirectories(layout, () => containers);
   const needed = orphans.length === 0 ? orphans : lowersOf(layout, containers);
   for (const id of orphans) {
     const isNeeded = needed.includes(id);

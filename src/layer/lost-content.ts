@@ -19,7 +19,7 @@ export async function findContent(
   layer: Omit<ComparableLayer, 'cacheId'>,
   { containers, signal }: FindOptions,
 ): Promise<string | undefined> {
-  for (const cacheId of await unclaimedDirectories(root.layout, containers)) {
+  for (const cacheId of await unclaimedDirectories(root.layout, () => containers)) {
     throwIfAborted(signal);
     if (await isProven(root.layout, { ...layer, cacheId }, signal)) return cacheId;
   }

@@ -8,6 +8,7 @@ import type { ChainID } from '../core/digest.ts';
 import { mountState } from '../system/mounts.ts';
 import { listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
+import { isUpperInUse } from '../system/upper-in-use.ts';
 import { readText } from '../system/store-files.ts';
 import { isClassic } from './layerdb.ts';
 import { lineageOf } from './lineage.ts';
@@ -116,8 +117,11 @@ export async function unmountedLayers(root: Root, chainIds: readonly ChainID[]):
   return { chainIds: chainIds.filter((chainId) => wanted.has(chainId)), [Symbol.dispose]: release };
 }
 
-async function isMounted({ layout }: Root, key: string): Promise<boolean> {
+/** Returns whether the RW layer is mounted, or a detached mount of it is still in use. */
+async function isMounted(root: Root, key: string): Promise<boolean> {
+  const { layout, caps } = root;
   const mountId = readText(layout.at(layout.mount(key, 'mount-id')))?.trim();
   if (mountId === undefined || !/^[0-9a-f]{64}(?:-init)?$/.test(mountId)) return false;
-  return (await mountState(layout.at(layout.overlay(mountId, 'merged')))) !== 'none';
+  if ((await mountState(layout.at(layout.overlay(mountId, 'merged')))) !== 'none') return true;
+  return caps.mountMethod !== 'flat' && (await isUpperInUse(root, { mountId }));
 }

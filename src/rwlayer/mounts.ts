@@ -206,6 +206,7 @@ export class RwLayerMounts {
       try {
         return await this.#mountFirst(layer, point, undefined, options);
       } catch (error) {
+        if (await point.isMounted()) throw error;
         // The second attempt says what is wrong, or finds layers that were packed meanwhile.
         this.#root.log.debug('mounting again', { owner: layer.owner, error: String(error) });
       }

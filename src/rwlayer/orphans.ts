@@ -101,7 +101,7 @@ async function findOrphans(
   { force, signal }: { readonly force: boolean; readonly signal: AbortSignal | undefined },
 ): Promise<Orphan[]> {
   const { layout } = root;
-  const ids = await unclaimedDirectories(layout, await rwLayerOverlays(root));
+  const ids = await unclaimedDirectories(layout, () => rwLayerOverlays(root));
   if (ids.length === 0) return [];
   const mightBeLost = await lacksContent();
   const verdicts = new Map<string, Verdict>();
@@ -227,7 +227,7 @@ async function removeOrphans(
   const going: string[] = [];
   {
     await using _lock = await locks.acquire('layers', REPAIR, { signal });
-    const unclaimed = new Set(await unclaimedDirectories(layout, await rwLayerOverlays(root)));
+    const unclaimed = new Set(await unclaimedDirectories(layout, () => rwLayerOverlays(root)));
     going.push(...ids.filter((id) => unclaimed.has(id)));
     await session.mark(
       going.flatMap(markersOf),

@@ -5,6 +5,7 @@ import type { Overlay } from '../layer/overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { isUpperInUse } from '../system/upper-in-use.ts';
 import type { Marker } from '../system/session.ts';
 import {
   Bases,
@@ -14,7 +15,6 @@ import {
   type CreateSteps,
   type PinnedBase,
 } from './create.ts';
-import { isUpperInUse } from './in-use.ts';
 import type { Lowers } from './lowers.ts';
 import { MountPoint } from './mount-point.ts';
 import {

@@ -39,7 +39,10 @@ export class LockFiles {
     for (;;) {
       const file = this.#files.get(kind) ?? this.#open(kind);
       const isHeld = callSync(() => native.tryNamedRangeLock(file.fd, file.path, byte, exclusive));
-      if (isHeld === false) return undefined;
+      if (isHeld === false) {
+        if (this.#closed && file.holders === 0) this.#drop(kind, file);
+        return undefined;
+      }
       if (isHeld === true) {
         file.holders++;
         return file;

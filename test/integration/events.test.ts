@@ -178,3 +178,12 @@ describe('events', () => {
     expect([status, stderr]).toEqual([1, expect.stringMatching(/ERR_STORE_CORRUPT.*events\/2/)]);
   });
 });
+
+it('shows snapshots, too', async () => {
+  await cli.run('create', '--name', 'box', IMAGE);
+  await cli.run('snapshot', '--name', 'kept', 'box');
+  await cli.run('rm', 'box');
+  await cli.run('rm-snapshot', 'kept');
+  const lines = (await cli.run('events', '--since', '1h', '--until', '0s')).split('\n');
+  expect(lines.filter((line) => / snapshot (?:create|destroy) /.test(line))).toHaveLength(2);
+});

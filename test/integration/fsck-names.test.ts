@@ -123,6 +123,21 @@ it('the command lists images without names, and says why', async () => {
   await fixture.reopen();
 });
 
+it('a missing file refuses changes, so that no name is forgotten', async () => {
+  remove(NAMES);
+  const copy = fixture.text(COPY);
+  for (const change of [
+    () => fixture.store.images.prune(),
+    () => fixture.store.images.tag(id, 'more:1'),
+    () => fixture.store.images.remove('app:1'),
+  ])
+    expect(await rejection(change())).toMatchObject({ code: 'ERR_STORE_CORRUPT', path: fixture.at(NAMES) });
+  expect((await fixture.store.images.list({ all: true })).map(({ Id }) => Id)).toContain(id);
+  expect(fixture.text(COPY)).toBe(copy);
+  await check({ repair: true });
+  expect(await names()).toEqual(['app:1', 'app:latest', 'other:1']);
+});
+
 it('a missing file is rebuilt from its copy', async () => {
   remove(NAMES);
   expect(await check({ repair: true })).toMatchObject([{ code: 'names-unreadable', repaired: true }]);

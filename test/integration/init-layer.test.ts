@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   lchownSync,
   lstatSync,
   mkdirSync,
@@ -113,6 +114,19 @@ const dir = (children: Record<string, Node>, facts: Partial<DirectoryNode> = {})
 });
 const file: Node = { kind: 'file', content: 'of the image', mode: 0o644, uid: 7 };
 const whiteout: Node = { kind: 'whiteout' };
+
+test('a layer whose directory got other metadata is looked at again', async () => {
+  const root = scratch();
+  await build(join(root, 'layer'), dir({ etc: dir({}) }));
+  const made = (upper: string): number => lstatSync(join(root, upper, 'etc')).mode & 0o7777;
+  for (const mode of [0o777, 0o750]) {
+    chmodSync(join(root, 'layer/etc'), mode);
+    const upper = `upper${mode.toString(8)}`;
+    mkdirSync(join(root, upper));
+    await call(native.populateInit(root, ['layer'], upper));
+    expect(made(upper)).toBe(mode);
+  }
+});
 
 test('a layer that was replaced is looked at again', async () => {
   const root = scratch();

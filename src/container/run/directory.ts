@@ -102,8 +102,11 @@ export class RunDirectory {
   /** Lets the run be over when its process has ended, and not when the runtime has. Releases the lock. */
   async detach(): Promise<void> {
     const pid = readPid(this.pidFile);
-    await this.#write(pid, pid === undefined ? undefined : processStart(pid));
-    await this.#lock.close();
+    try {
+      await this.#write(pid, pid === undefined ? undefined : processStart(pid));
+    } finally {
+      await this.#lock.close();
+    }
   }
 
   /** Removes the directory, and releases the lock. */

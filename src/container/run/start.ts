@@ -59,9 +59,11 @@ export async function startRun(run: Run, options: StartOptions): Promise<Command
       },
     });
     const isStarted = readPid(run.pidFile) !== undefined;
-    if (killed || (!isStarted && detach)) await forgetContainer(run.runtime, run.id);
-    if (signal?.aborted) throw abortError(signal);
-    if (!isStarted && !killed) throw startError(run);
+    const isAborted = signal?.aborted === true;
+    // A runtime that detaches does not pass a signal on: it may have started the command all the same.
+    if (killed || (detach && (!isStarted || isAborted))) await forgetContainer(run.runtime, run.id);
+    if (isAborted) throw abortError(signal);
+    if (killed ? detach : !isStarted) throw startError(run);
     return { status, signal: by };
   } finally {
     clearTimeout(grace);

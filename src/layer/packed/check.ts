@@ -103,7 +103,7 @@ async function hasOwnIndex(
     openStoreFile(layout.at(layout.packedLayer(chainId, name)), constants.O_RDONLY);
   await using tar = await file('layer.tar');
   await using index = await file('index.erofs');
-  return await isIndexOf({ tar, index }, diffId, signal);
+  return await isIndexOf({ tar, index, directory: layout.root }, diffId, signal);
 }
 
 /** A mount would show what this index says. */

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { throwIfAborted } from '../../core/abort.ts';
 import { hexOf, type DiffID } from '../../core/digest.ts';
+import { isSystemError } from '../../core/errors.ts';
 import { randomName } from '../../core/random.ts';
 import { call, native } from '../../system/native.ts';
 import { OWN_LAYER_LIMITS } from '../limits.ts';
@@ -17,6 +18,8 @@ const SUPERBLOCK = { at: 1024, size: 128, magic: 0xe0f5e1e2, deviceCount: 86, de
 const SLOT_BYTES = 128;
 const TAG_BYTES = 64;
 const PIECE_BYTES = 1 << 20;
+/** Node has no name for it. */
+const O_TMPFILE = 0o20000000;
 
 /** Returns whether the index names the layer's DiffID as its only device, as layerstack writes it. */
 export async function hasTag(index: FileHandle, diffId: DiffID): Promise<boolean> {
@@ -27,18 +30,25 @@ export async function hasTag(index: FileHandle, diffId: DiffID): Promise<boolean
   return (await readAt(index, slot, TAG_BYTES)).toString('latin1') === hexOf(diffId);
 }
 
+export interface IndexFiles {
+  readonly tar: FileHandle;
+  readonly index: FileHandle;
+  /** Where the index is made again; without a place there, in the directory of temporary files. */
+  readonly directory: string;
+}
+
 /**
  * Returns whether the index is the one that the tar gives. The same tar always gives the same bytes. Reads the
  * headers of the tar and the whole index.
  * @throws {@link LayerstackError} ERR_ABORTED; ERR_LAYER_INVALID and its like for a damaged tar; system errors.
  */
 export async function isIndexOf(
-  { tar, index }: { readonly tar: FileHandle; readonly index: FileHandle },
+  { tar, index, directory }: IndexFiles,
   diffId: DiffID,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   throwIfAborted(signal);
-  await using expected = await unnamedFile();
+  await using expected = await unnamedFile(directory);
   const { size } = await tar.stat();
   const writing = new native.ErofsIndex({
     fd: expected.fd,
@@ -74,10 +84,19 @@ async function readAt(file: FileHandle, position: number, length: number): Promi
   return buffer.subarray(0, bytesRead);
 }
 
-/** Opens an empty file that disappears when it is closed. The store may be read-only, so it is elsewhere. */
-async function unnamedFile(): Promise<FileHandle> {
+/** Opens an empty file without a name, or with one that is removed at once. */
+async function unnamedFile(directory: string): Promise<FileHandle> {
+  const { O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY } = constants;
+  try {
+    return await open(directory, O_TMPFILE | O_DIRECTORY | O_RDWR, 0o600);
+  } catch (error) {
+    if (!isSystemError(error, 'EOPNOTSUPP', 'EISDIR', 'ENOENT', 'EROFS')) throw error;
+  }
   const path = join(tmpdir(), `.layerstack-index-${randomName(8).toString('hex')}`);
-  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-  await unlink(path);
+  const file = await open(path, O_RDWR | O_CREAT | O_EXCL, 0o600);
+  await unlink(path).catch(async (error: unknown) => {
+    await file.close();
+    throw error;
+  });
   return file;
 }

@@ -29,7 +29,7 @@ export class OverlayCopies implements LayerCopies {
     // A layer that has its directory is compared with its own tar-split.
     if (cacheId !== undefined) return false;
     const { root } = this.#stores;
-    for (const id of await unclaimedDirectories(root.layout, await rwLayerOverlays(root)))
+    for (const id of await unclaimedDirectories(root.layout, () => rwLayerOverlays(root)))
       if (await this.#copyOf(id, diffId, use)) return true;
     return false;
   }

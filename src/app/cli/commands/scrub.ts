@@ -35,15 +35,22 @@ export const command = defineCommand({
   async run(context, values) {
     const format = parseFormat(values.format);
     const rate = values.rate === undefined ? undefined : parseBytes('rate', values.rate);
+    let seen = 0;
+    const began = Date.now();
     await using store = await context.open({ readOnly: true });
     try {
       const scrub = store.scrub({ rate, restart: values.restart, signal: context.signal });
-      for await (const finding of scrub) printFinding(context, finding, format);
+      for await (const finding of scrub) {
+        printFinding(context, finding, format);
+        if (finding.severity !== 'note') seen++;
+      }
     } finally {
       if (values.textfile !== undefined) await writeScrubMetrics(store.root, values.textfile);
     }
     const { last } = await store.scrubStatus();
-    const wrong = (last?.error ?? 0) + (last?.warning ?? 0);
+    // A disk that is full or read-only has kept the result of an older pass.
+    const isKept = last != null && last.ended >= began;
+    const wrong = isKept ? last.error + last.warning : seen;
     if (wrong > 0)
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
@@ -53,7 +60,9 @@ export const command = defineCommand({
       );
     if (format !== 'json')
       context.print(
-        `${String(last?.layers ?? 0)} layers with ${formatBytes(last?.bytes ?? 0, 4)} are intact`,
+        isKept
+          ? `${String(last.layers)} layers with ${formatBytes(last.bytes, 4)} are intact`
+          : 'All layers are intact. The result could not be kept: see the warning',
       );
   },
 });

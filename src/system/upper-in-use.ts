@@ -3,9 +3,8 @@
  * forced unmount while a process works in it. The list of mounts shows neither.
  */
 import { isSystemError } from '../core/errors.ts';
-import { mountOverlay } from '../system/mounts.ts';
-import type { Root } from '../system/root.ts';
-import type { RwLayer } from './rwlayer.ts';
+import { mountOverlay } from './mounts.ts';
+import type { Root } from './root.ts';
 
 /**
  * Returns whether an overlay has the upper. The kernel marks it until the last user of the overlay is gone,
@@ -13,7 +12,10 @@ import type { RwLayer } from './rwlayer.ts';
  * changes nothing: its work directory is the upper itself, which overlayfs refuses after it has read the
  * mark. A process that has a file of the upper open by its path below `overlay2` is not seen.
  */
-export async function isUpperInUse({ layout, caps }: Root, { mountId }: RwLayer): Promise<boolean> {
+export async function isUpperInUse(
+  { layout, caps }: Root,
+  { mountId }: { readonly mountId: string },
+): Promise<boolean> {
   const upper = `${mountId}/diff`;
   const refusal = await mountOverlay({
     root: layout.at(layout.overlay2),
