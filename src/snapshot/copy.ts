@@ -13,7 +13,7 @@ import { spaceError } from '../system/space.ts';
 import { freezeUsers, thaw } from './freezer.ts';
 import { belowSnapshot, partSteps, publishStep, stageSteps } from './parts.ts';
 import type { SnapshotRecord } from './record.ts';
-import { settle } from './settle.ts';
+import { resumeSnapshot } from './resume.ts';
 import type { Snapshot, SnapshotConsistency } from './snapshot.ts';
 import type { SealedStack } from './stack.ts';
 import type { SnapshotOptions } from './options.ts';
@@ -55,7 +55,7 @@ export async function copyUpper(root: Root, layer: RwLayer, copying: Copying): P
     await root.aftermath.run(
       'what is left of a snapshot that failed stays until the next writer',
       async () => {
-        await settle(root, id, 'undo', layer);
+        await resumeSnapshot(root, id, 'undo', layer);
         await session.unmark(markers);
       },
     );

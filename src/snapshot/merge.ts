@@ -1,6 +1,6 @@
 /**
  * Makes a snapshot of several sealed uppers: one upper that shows what they show, with hard links of their
- * files. The record is written last. Until then the next writer removes what a kill leaves (settle.ts).
+ * files. The record is written last. Until then the next writer removes what a kill leaves (resume.ts).
  */
 import { newLinkId, newOverlayId } from '../layer/overlay.ts';
 import { entrySteps } from '../rwlayer/entry.ts';
@@ -12,7 +12,7 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { isNeeded } from './children.ts';
 import { recordText, type SnapshotRecord } from './record.ts';
-import { removeParts } from './settle.ts';
+import { removeParts } from './resume.ts';
 
 /** The uppers that are merged, and their place. */
 export interface Merge {

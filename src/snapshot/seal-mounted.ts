@@ -61,7 +61,7 @@ export async function sealMounted(root: Root, layer: RwLayer, sealing: MountedSe
     const isSealed = await root.aftermath.run(
       'what is left of a snapshot that failed stays until the next writer',
       async () => {
-        const sealed = await settleMounted(root, id, layer);
+        const sealed = await resumeMountedSeal(root, id, layer);
         await session.unmark(markers);
         return sealed;
       },
@@ -77,7 +77,11 @@ export async function sealMounted(root: Root, layer: RwLayer, sealing: MountedSe
  * @param layer - the RW layer of the container; undefined when it was removed
  * @returns whether the upper is sealed, and the snapshot published
  */
-export async function settleMounted(root: Root, id: string, layer: RwLayer | undefined): Promise<boolean> {
+export async function resumeMountedSeal(
+  root: Root,
+  id: string,
+  layer: RwLayer | undefined,
+): Promise<boolean> {
   const { layout } = root;
   if (isExchanged(layout, id)) {
     await finish(root, id);
@@ -175,7 +179,7 @@ async function finish({ layout }: Root, id: string): Promise<void> {
       : []),
     ...(isThere(layout.stagedSnapshot(id)) ? [publishStep(layout, id)] : []),
     { op: 'removeTree', path: layout.overlay(id, 'work') },
-    // Last, since its presence says that there is something to settle.
+    // Last, since its presence says that the seal may need to be resumed.
     { op: 'rmdir', path: layout.overlay(id, 'merged'), missing: true },
   ];
   await call(native.batch(layout.root, steps));

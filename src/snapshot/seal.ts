@@ -12,7 +12,7 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { belowSnapshot, partSteps, publishStep, stageSteps } from './parts.ts';
 import type { SnapshotRecord } from './record.ts';
-import { asideOf, settle } from './settle.ts';
+import { resumeSnapshot, temporaryUpperOf } from './resume.ts';
 import type { SealedStack, Sealing } from './stack.ts';
 
 /**
@@ -40,7 +40,7 @@ export async function seal(root: Root, layer: RwLayer, { record, stack, durable 
     await root.aftermath.run(
       'what is left of a snapshot that failed stays until the next writer',
       async () => {
-        await settle(root, id, 'undo', layer);
+        await resumeSnapshot(root, id, 'undo', layer);
         await session.unmark(markers);
       },
     );
@@ -78,6 +78,6 @@ function exchangeStep({ layout }: Root, { mountId }: RwLayer, id: string): Batch
     op: 'exchange',
     from: layout.overlay(id, 'diff'),
     to: layout.overlay(mountId, 'diff'),
-    via: asideOf(layout, id),
+    via: temporaryUpperOf(layout, id),
   };
 }

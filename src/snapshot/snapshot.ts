@@ -27,7 +27,7 @@
  * A seal (seal.ts) prepares an empty directory, puts its short name on top of the container's `lower`, and
  * exchanges the two `diff` directories. The container shows the same before, between and after these steps.
  * The last step gives the record its name. The marker `snapshot.<id>` tells the next writer to publish a seal
- * that was done, or to undo one that was not (settle.ts). Where the container is mounted, a seal
+ * that was done, or to undo one that was not (resume.ts). Where the container is mounted, a seal
  * (seal-mounted.ts) and a rollback (rollback.ts) exchange two directories with a mount in each. A copy
  * (copy.ts) writes its record when it is whole. A removal (remove.ts) begins with the record.
  *

@@ -16,7 +16,7 @@ import { promote, type Promoted } from './promote.ts';
 import { readRecord, recordIds } from './record.ts';
 import { removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
-import { settleAll } from './settle.ts';
+import { resumeSnapshots } from './resume.ts';
 import { SnapshotSizes } from './sizes.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
 import { squash, type Squashed, type SquashOptions } from './squash.ts';
@@ -66,7 +66,7 @@ export class SnapshotStore {
     this.#root.session();
     checkSnapshotOptions(options);
     const keys = [container.id, ...nameKeys(name)];
-    await settleAll(this.#root); // a container must not be sealed on top of what a dead writer has begun
+    await resumeSnapshots(this.#root); // a container must not be sealed on top of what a dead writer has begun
     await using _locks = await this.#root.locks.acquireAll('containers', keys, { signal });
     await this.#requireFree(name);
     return await this.#take(this.#current(container), options);
@@ -176,7 +176,7 @@ export class SnapshotStore {
     const { locks, layout } = this.#root;
     const { rwLayers } = this.#containers;
     this.#root.session();
-    await settleAll(this.#root);
+    await resumeSnapshots(this.#root);
     await using base = await rwLayers.base(snapshot.layer, signal);
     await using _locks = await locks.acquireAll('containers', [container.id, snapshot.id], { signal });
     if (!(await readRecord(layout, snapshot.id))) throw removed(snapshot);
@@ -231,9 +231,9 @@ export class SnapshotStore {
     return removed;
   }
 
-  /** Settles what dead writers have left. */
+  /** Completes or undoes the snapshots of dead writers. */
   resume(): Promise<void> {
-    return settleAll(this.#root);
+    return resumeSnapshots(this.#root);
   }
 
   /** Waits for the merges and deletions in the background. */
