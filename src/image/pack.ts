@@ -127,7 +127,7 @@ async function neededBy(
 function unsupported(): LayerstackError {
   return new LayerstackError(
     'ERR_UNSUPPORTED',
-    'this kernel cannot mount packed layers (EROFS with blocks of 512 bytes, Linux 6.4): the image stays in ' +
+    'this kernel cannot mount packed layers (it lacks EROFS with 512-byte blocks, Linux 6.4): the image stays in ' +
       "Docker's form",
   );
 }

@@ -53,7 +53,7 @@ export async function copyUpper(root: Root, layer: RwLayer, copying: Copying): P
     return snapshot;
   } catch (error) {
     await root.aftermath.run(
-      'what is left of a snapshot that failed stays until the next writer',
+      'parts of a failed snapshot stay until the next writer removes them',
       async () => {
         await resumeSnapshot(root, id, 'undo', layer);
         await session.unmark(markers);

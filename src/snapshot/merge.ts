@@ -71,12 +71,15 @@ export async function mergeSealed(root: Root, { record, uppers, below, base }: M
     const data = recordText(record);
     await session.replace([{ op: 'replace', path: layout.snapshot(id), data, mode: 0o600 }]);
   } catch (error) {
-    await root.aftermath.run('what is left of a merge of snapshots stays until the next writer', async () => {
-      if (await isNeeded(layout, id)) return;
-      await call(native.batch(layout.root, [{ op: 'unlink', path: layout.snapshot(id), missing: true }]));
-      await removeParts(root, id);
-      await session.unmark(markers);
-    });
+    await root.aftermath.run(
+      'parts of a failed merge of snapshots stay until the next writer removes them',
+      async () => {
+        if (await isNeeded(layout, id)) return;
+        await call(native.batch(layout.root, [{ op: 'unlink', path: layout.snapshot(id), missing: true }]));
+        await removeParts(root, id);
+        await session.unmark(markers);
+      },
+    );
     throw spaceError(error, layout.root);
   }
   await session.unmark(markers);

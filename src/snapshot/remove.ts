@@ -43,7 +43,7 @@ export async function removeSnapshot(
   const unlink = (path: string): BatchStep => ({ op: 'unlink', path, missing: true });
   const isAway = await session.mark(markers, [unlink(layout.snapshot(id))], {
     steps: [...removal.steps, unlink(layout.snapshotSize(id)), unlink(layout.flatSnapshot(id))],
-    otherwise: `what ${titleOf(snapshot)} had stays until the next writer`,
+    otherwise: `the files of ${titleOf(snapshot)} stay until the next writer removes them`,
   });
   if (isAway) deletions.later(markers, [...removal.trees, layout.childrenOf(id)]);
   return true;
@@ -55,11 +55,12 @@ export function titleOf({ id, name }: Snapshot): string {
 }
 
 function inUse(snapshot: Snapshot, child: string | undefined, others: number): LayerstackError {
-  const more = others === 0 ? '' : ` and ${others} more`;
   const first = child?.slice(0, 12) ?? 'a container that is being made';
-  return new LayerstackError(
-    'ERR_SNAPSHOT_IN_USE',
-    `${titleOf(snapshot)} cannot be removed: ${first}${more} on top of it need it; remove them first`,
-    { id: snapshot.id },
-  );
+  const why =
+    others === 0
+      ? `${first} is on top of it; remove that first`
+      : `${others + 1} containers or snapshots are on top of it (${first}, ...); remove them first`;
+  return new LayerstackError('ERR_SNAPSHOT_IN_USE', `${titleOf(snapshot)} cannot be removed: ${why}`, {
+    id: snapshot.id,
+  });
 }

@@ -75,11 +75,14 @@ export async function putOnTop(
   try {
     await session.mark(markers, steps);
   } catch (error) {
-    await root.aftermath.run('what is left of a rollback stays until the next writer', async () => {
-      if (replacement) await call(native.batch(layout.root, [replacement.dropStep()]));
-      await removeOverlay(layout, away);
-      await session.unmark(markers);
-    });
+    await root.aftermath.run(
+      'parts of a failed rollback stay until the next writer removes them',
+      async () => {
+        if (replacement) await call(native.batch(layout.root, [replacement.dropStep()]));
+        await removeOverlay(layout, away);
+        await session.unmark(markers);
+      },
+    );
     throw isSystemError(error, 'EINVAL', 'ENOSYS')
       ? refuseExchange(layer, error)
       : spaceError(error, layout.root);
@@ -92,7 +95,7 @@ export async function putOnTop(
   return markers;
 }
 
-/** With plain renames, the container's files would for a moment be where the next writer removes them. */
+/** Between two plain renames, the container's files would have a name that the next writer removes. */
 function refuseExchange({ key, owner }: RwLayer, cause: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_STORE_UNSUPPORTED',

@@ -59,7 +59,7 @@ export async function sealMounted(root: Root, layer: RwLayer, sealing: MountedSe
   } catch (error) {
     const cause = isBusy(error) ? await writersError(root, layer, error) : error;
     const isSealed = await root.aftermath.run(
-      'what is left of a snapshot that failed stays until the next writer',
+      'parts of a failed snapshot stay until the next writer removes them',
       async () => {
         const sealed = await resumeMountedSeal(root, id, layer);
         await session.unmark(markers);

@@ -38,7 +38,7 @@ export async function seal(root: Root, layer: RwLayer, { record, stack, durable 
     }
   } catch (error) {
     await root.aftermath.run(
-      'what is left of a snapshot that failed stays until the next writer',
+      'parts of a failed snapshot stay until the next writer removes them',
       async () => {
         await resumeSnapshot(root, id, 'undo', layer);
         await session.unmark(markers);

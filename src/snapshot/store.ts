@@ -28,7 +28,7 @@ export type { ForkOptions } from './fork.ts';
 export type { SnapshotMode, SnapshotOptions } from './options.ts';
 
 export interface RollbackOptions {
-  /** Takes a snapshot of what the container has first. Default false: it is deleted. */
+  /** First takes a snapshot of the container's current files. Default false: the current files are deleted. */
   readonly keep?: boolean | undefined;
   /**
    * Also while processes work in a mounted container. They keep the old files until these are deleted; what
@@ -160,9 +160,10 @@ export class SnapshotStore {
   }
 
   /**
-   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. A kill leaves
-   * what it had or the snapshot. What it had is deleted in the background. A mount stays at its path.
-   * @returns the snapshot of what it had, with `keep`
+   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. After a kill
+   * the container has its old files or the snapshot's. The old files are deleted in the background. A mount
+   * stays at its path.
+   * @returns the snapshot of the old files, with `keep`
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_BUSY when processes work in it,
    *   ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND, ERR_INVALID_ARGUMENT for a snapshot of another image,
    *   ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED, ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED,

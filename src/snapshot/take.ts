@@ -161,7 +161,7 @@ export async function requireIdle(root: Root, rwLayers: RwLayerStore, container:
   if (await rwLayers.isMounted(layer)) return;
   if (root.caps.mountMethod !== 'flat' && (await rwLayers.isInUse(layer)))
     throw refuse(
-      'is still in use, by a process in another mount namespace or one that was there before a forced ' +
-        'unmount: stop that process first',
+      'is still in use by a process of another mount namespace, or by a process that kept files open across ' +
+        'a forced unmount: stop that process first',
     );
 }

@@ -32,7 +32,7 @@ const takeBody = body({
 });
 const forkBody = body({
   Count: count(10_000, 'Number of containers. Default: 1.'),
-  Name: text('Name of the container; of several, each name is this, a dash and its number.'),
+  Name: text('Name of the container; of several, the names are NAME-1, NAME-2, ...'),
   Labels: labels('Labels in addition to those of the source.'),
   Durable: flag('Answers only when the containers are on disk.'),
 });
