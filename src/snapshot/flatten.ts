@@ -1,7 +1,7 @@
 /**
  * Keeps stacks short. When a container stands on {@link FLATTEN_AT} sealed uppers, they are merged in the
- * background into one, with hard links of their files. The next seal of the container puts it on the merged
- * one. The snapshots stay as they are, and so does what is mounted.
+ * background into one, with hard links of their files. The next seal puts the container on the
+ * merged upper. Snapshots and mounts do not change.
  *
  * A merged upper is a snapshot that is not listed. `layerstack/snapshots/<id>.flat` names it, where `<id>`
  * is the topmost snapshot that it merges.
@@ -26,7 +26,7 @@ export const FLATTEN_AT = 64;
 /** At this height a seal waits for the merge, since a stack has at most 128 lowers. */
 const WAIT_AT = 96;
 
-/** A stack that stays as it is until this is disposed. */
+/** A stack that does not change until this is disposed. */
 export interface ShortStack extends Disposable {
   readonly stack: SealedStack;
 }
@@ -34,7 +34,7 @@ export interface ShortStack extends Disposable {
 export class Flats {
   readonly #root: Root;
   readonly #containers: ContainerStore;
-  /** One merge at a time: the next one has more to merge. */
+  /** Only one merge runs at a time. A later one merges more uppers. */
   #running: Promise<unknown> | undefined;
 
   constructor(root: Root, containers: ContainerStore) {
@@ -46,7 +46,7 @@ export class Flats {
   later(snapshot: Snapshot): void {
     if (snapshot.depth < FLATTEN_AT || this.#running !== undefined) return;
     this.#running = this.#root.aftermath
-      .run('the stack of a snapshot stays as high as it is', () => this.#merge(snapshot))
+      .run('the uppers of a snapshot are not merged', () => this.#merge(snapshot))
       .then(() => (this.#running = undefined));
   }
 
@@ -56,8 +56,8 @@ export class Flats {
   }
 
   /**
-   * Returns the stack of a container that is about to be sealed, on a merged upper where there is one. It
-   * stays until the result is disposed.
+   * Returns the stack of a container that is about to be sealed, on a merged upper if one exists. The merged
+   * upper stays until the result is disposed.
    */
   async shorten(read: () => SealedStack, height: number): Promise<ShortStack> {
     if (height >= WAIT_AT) await this.drain();
@@ -66,7 +66,7 @@ export class Flats {
     for (const [at, name] of stack.sealed.entries()) {
       const id = flatOf(layout, overlayOf(layout, name));
       if (id === undefined) continue;
-      // Not waited for: the caller holds a lock of the same kind.
+      // The caller holds a lock of the same kind, so waiting could deadlock.
       const lock = locks.tryEach('containers', [id]);
       const release = (): void => void lock.release();
       const flat = lock.keys.has(id) ? shortNameOf(layout, id) : undefined;

@@ -21,7 +21,7 @@ export interface ForkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Far more than a machine mounts, and few enough that a typing error does not fill a disk. */
+/** More than a machine can mount, but too few for a mistyped number to fill a disk. */
 const MAX_COUNT = 10_000;
 
 /** Checks the options of a fork before anything is made. */

@@ -1,6 +1,6 @@
 /**
- * Makes a snapshot of several sealed uppers: one upper that shows what they show, with hard links of their
- * files. The record is written last. Until then the next writer removes what a kill leaves (resume.ts).
+ * Makes a snapshot of several sealed uppers: one upper that shows the same files, as hard links to theirs.
+ * The record is written last. After a kill before that, the next writer removes the parts (resume.ts).
  */
 import { newLinkId, newOverlayId } from '../layer/overlay.ts';
 import { entrySteps } from '../rwlayer/entry.ts';
@@ -28,7 +28,8 @@ export interface Merge {
 
 /**
  * Makes the snapshot, which is on disk on return. The caller keeps the uppers from removal.
- * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, ERR_NO_SPACE; system errors. Then nothing is left.
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, ERR_NO_SPACE; system errors. An error leaves
+ *   nothing behind.
  */
 export async function mergeSealed(root: Root, { record, uppers, below, base }: Merge): Promise<void> {
   const { layout, disk } = root;
@@ -46,7 +47,7 @@ export async function mergeSealed(root: Root, { record, uppers, below, base }: M
   });
   const steps: BatchStep[] = [
     { op: 'mkdir', path: layout.overlay(id), mode: 0o710 },
-    // Containers have an init layer there, of which an upper may have deleted something.
+    // Containers have an init layer at this place. An upper may have deleted files of it.
     { op: 'mkdir', path: init, mode: 0o700 },
     {
       ...{ op: 'populateInit', root: layout.root, upper: init },
@@ -85,7 +86,7 @@ export async function mergeSealed(root: Root, { record, uppers, below, base }: M
   await session.unmark(markers);
 }
 
-/** Returns the record of a merge: that of its topmost snapshot, with an identity of its own. */
+/** Returns the record of a merge: that of its topmost snapshot, with a new id. */
 export function mergedRecord(
   { snapshot, documents }: SnapshotRecord,
   facts: Pick<SnapshotRecord['snapshot'], 'name' | 'labels' | 'parent' | 'depth'>,

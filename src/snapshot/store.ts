@@ -28,11 +28,11 @@ export type { ForkOptions } from './fork.ts';
 export type { SnapshotMode, SnapshotOptions } from './options.ts';
 
 export interface RollbackOptions {
-  /** First takes a snapshot of the container's current files. Default false: the current files are deleted. */
+  /** First takes a snapshot of the container's current files. Default false: these files are deleted. */
   readonly keep?: boolean | undefined;
   /**
-   * Also while processes work in a mounted container. They keep the old files until these are deleted; what
-   * they write fails with EROFS, or is lost where they have the file open for writing. Default false.
+   * Rolls back even while processes work in the mounted container. They keep the old files until these are
+   * deleted. Their writes fail with EROFS, or are lost in files that are open for writing. Default false.
    */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -72,7 +72,7 @@ export class SnapshotStore {
     return await this.#take(this.#current(container), options);
   }
 
-  /** Returns all snapshots, the oldest first. A record that cannot be read is left to fsck. */
+  /** Returns all snapshots, the oldest first. Leaves out records that cannot be read; fsck reports them. */
   async list(): Promise<Snapshot[]> {
     const { layout } = this.#root;
     const found: Snapshot[] = [];
@@ -130,7 +130,7 @@ export class SnapshotStore {
     return this.#sizes.of(snapshot);
   }
 
-  /** Does {@link size} for many, whose parents come before their children. Reads each upper once. */
+  /** Returns the sizes of several snapshots, of which parents come first. Reads each upper once. */
   sizes(all: readonly Snapshot[]): Promise<Map<string, SnapshotSize>> {
     return this.#sizes.ofAll(all);
   }
@@ -149,7 +149,7 @@ export class SnapshotStore {
     for (const name of namesOf(options)) if (name !== undefined) await this.#containers.requireFreeName(name);
   }
 
-  /** Returns those of the snapshots that were taken of the container, and those below it and them. */
+  /** Returns the snapshots of the container, and those that it or they stand on. */
   lineOf(container: Container, all: readonly Snapshot[]): Snapshot[] {
     const { layout } = this.#root;
     const ids = new Set(sealedBelow(layout, rwLayerOf(container)).map((name) => overlayOf(layout, name)));

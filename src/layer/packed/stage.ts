@@ -58,7 +58,9 @@ export class PackedStaging {
       return { packed: true, writeSet, applied, diffId };
     } catch (error) {
       await this.remove(writeSet).catch((trouble: unknown) => {
-        this.#root.log.warn('a failed layer could not be removed; the next writer will', { error: trouble });
+        this.#root.log.warn('a failed layer could not be removed; the next writer removes it', {
+          error: trouble,
+        });
       });
       throw error;
     }
