@@ -61,8 +61,8 @@ export class Snapshots {
    * mode `auto` seals, or copies where a seal is refused. `method` and `consistency` of the result say how
    * the snapshot was taken.
    *
-   * With `durable` the snapshot is on disk when this resolves. After an error nothing has changed, except that
-   * the snapshot of a mounted container stays where `durable` cannot bring it to disk.
+   * With `durable` the snapshot is on disk when this resolves. After an error nothing has changed, except
+   * that the snapshot of a mounted container stays where `durable` cannot bring it to disk.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND; ERR_CONTAINER_BUSY with the processes that write
    *   to it, in the mode `seal`, and where files move during each attempt to copy; ERR_CONTAINER_MOUNTED in
    *   the mode `seal` for a container that runs or is used elsewhere; ERR_SNAPSHOT_NAME_IN_USE;
