@@ -104,7 +104,7 @@ export class Repositories {
     return damaged;
   }
 
-  /** Returns those of the two files that are missing although their copies have names of images. */
+  /** Returns the missing ones of the two files whose copies have names of images. */
   async missing(): Promise<DamagedFile[]> {
     const { layout, changes } = this.#root;
     const missing: DamagedFile[] = [];
@@ -268,7 +268,7 @@ export class Repositories {
 
 type Parsed = ReturnType<typeof parseReferences>;
 
-/** Returns the error for something else in the place of a file of names. */
+/** Returns the error for an object other than a file in the place of a file of names. */
 function notAFile(path: string, cause: Error): LayerstackError {
   const found = LayerstackError.is(cause) ? cause.found : 'a directory';
   const what = found === undefined ? 'not a file' : String(found);

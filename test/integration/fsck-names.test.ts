@@ -175,7 +175,7 @@ describe('the copy', () => {
   it('gives no name to an image that is not in the store', async () => {
     writeFileSync(fixture.at(COPY), fixture.text(COPY).replaceAll(id, `sha256:${'1'.repeat(64)}`));
     truncateSync(fixture.at(NAMES));
-    expect((await check())[0]?.advice).toContain('2 more name images that are not in the store');
+    expect((await check())[0]?.advice).toContain('2 other names belong to images that are not in the store');
     await check({ repair: true });
     expect(await names()).toEqual(['other:1']);
   });
