@@ -216,7 +216,7 @@ class Maker {
     return directory.fd.get();
   }
 
-  // Whether new entries are root's, with the mode that they are made with.
+  // Whether new entries belong to root, and keep the mode of their creation.
   bool IsExact(const Directory& parent) const { return is_root_ && !parent.setgid && ThreadIsIsolated(); }
 
   static void MakeExact(int fd, const std::string& path) {
@@ -279,7 +279,7 @@ Stamp StampOf(int fd, const std::string& path) {
 }
 
 // The plans of the init layers of images. A layer never changes, so the plan of an image is the same for all
-// its containers. The directories of its layers show that the layers are the same ones.
+// its containers. The directories of its layers show whether the layers are unchanged.
 class KnownPlans {
  public:
   std::shared_ptr<const Plan> Find(const std::string& key, int root_fd,

@@ -595,7 +595,7 @@ export interface Native {
    * not; then the lock is not held.
    */
   tryNamedRangeLock(fd: number, path: string, offset: number, exclusive: boolean): boolean | null;
-  /** Gives the lock of one byte back. */
+  /** Releases the lock of one byte. */
   releaseRangeLock(fd: number, offset: number): void;
   /**
    * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not

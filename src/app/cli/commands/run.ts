@@ -10,7 +10,7 @@ import { missingImage, PULL_POLICIES } from '../missing-image.ts';
 import { forwardSignals } from '../run-signals.ts';
 import { RUN_STATUSES } from '../run-statuses.ts';
 
-/** The path of an archive begins so. The name of an image does not. */
+/** Matches the beginning of an archive's path. The name of an image does not match. */
 const ARCHIVE_PATH = /^[./]/;
 
 export const command = defineCommand({
@@ -96,7 +96,7 @@ export const command = defineCommand({
 });
 
 function streamsOf(context: Context, interactive = false): RunStreams {
-  // Node makes the stream of its input on first use, and begins to read it.
+  // Node starts to read its input when the stream is first used.
   return { ...context.programOutputs, ...(interactive && { stdin: context.stdin }) };
 }
 
