@@ -214,7 +214,7 @@ describe('a mounted container without writers', () => {
     expect(lstatSync(at('one')).nlink).toBe(2);
   });
 
-  it('is on disk where that is asked', async () => {
+  it('is on disk with `durable`', async () => {
     const syncs = vi.spyOn(native, 'batch');
     await create(source);
     const steps = (): string[] => syncs.mock.calls.flatMap(([, done]) => done.map(({ op }) => op));
