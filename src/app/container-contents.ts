@@ -7,7 +7,7 @@ import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference } from '../core/reference.ts';
-import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
+import type { ArchiveOptions, PathArchive, PutArchiveOptions, RootfsArchive } from '../container/archive.ts';
 import type { Change } from '../rwlayer/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { CopyOptions } from '../container/copy.ts';
@@ -49,7 +49,7 @@ export class ContainerContents {
    */
   async statPath(ref: ContainerRef, path: string, options: ArchiveOptions = {}): Promise<PathStat> {
     const container = await this.get(ref);
-    return this.#unlessRemoved(container, this.#parts.containers.archive(container).statPath(path, options));
+    return this.#unlessRemoved(container, (await this.#archive(container)).statPath(path, options));
   }
 
   /**
@@ -68,12 +68,10 @@ export class ContainerContents {
     options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
   ): Promise<PathArchive> {
     const { packOut } = await late();
-    const { containers, streams, events } = this.#parts;
+    const { streams, events } = this.#parts;
     const container = await this.get(ref);
-    const archive = await this.#unlessRemoved(
-      container,
-      packOut(containers.archive(container), path, options),
-    );
+    const source = await this.#archive(container);
+    const archive = await this.#unlessRemoved(container, packOut(source, path, options));
     streams.track(archive.tar);
     events.container('archive-path', container);
     return archive;
@@ -90,10 +88,10 @@ export class ContainerContents {
     tar: AsyncIterable<Uint8Array>,
     options: PutArchiveOptions = {},
   ): Promise<void> {
-    const { containers, events } = this.#parts;
     const container = await this.get(ref);
-    await this.#unlessRemoved(container, containers.archive(container).putArchive(path, tar, options));
-    events.container('extract-to-dir', container);
+    const archive = await this.#archive(container);
+    await this.#unlessRemoved(container, archive.putArchive(path, tar, options));
+    this.#parts.events.container('extract-to-dir', container);
   }
 
   /**
@@ -109,7 +107,7 @@ export class ContainerContents {
   ): Promise<void> {
     const { copyOut } = await late();
     const container = await this.get(ref);
-    await copyOut(this.#parts.containers.archive(container), source, destination, options);
+    await copyOut(await this.#archive(container), source, destination, options);
     this.#parts.events.container('archive-path', container);
   }
 
@@ -126,7 +124,7 @@ export class ContainerContents {
   ): Promise<void> {
     const { copyIn } = await late();
     const container = await this.get(ref);
-    await copyIn(this.#parts.containers.archive(container), source, destination, options);
+    await copyIn(await this.#archive(container), source, destination, options);
     this.#parts.events.container('extract-to-dir', container);
   }
 
@@ -202,6 +200,12 @@ export class ContainerContents {
     await requireEmptyFile(fd);
     const { writeImageOfContainer } = await late();
     await writeImageOfContainer(fd, this.#parts.containers, await this.get(ref), options);
+  }
+
+  async #archive(container: Container): Promise<RootfsArchive> {
+    const { containerArchive } = await late();
+    const { root, containers } = this.#parts;
+    return containerArchive(root, containers.rwLayers, container);
   }
 
   /**

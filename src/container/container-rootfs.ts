@@ -5,13 +5,18 @@
  */
 import type { RwLayerStore } from '../rwlayer/store.ts';
 import type { Root } from '../system/root.ts';
-import type { OpenRootfs, RootfsSource } from './archive.ts';
+import { RootfsArchive, type OpenRootfs, type RootfsSource } from './archive.ts';
 import { FileTree } from './file-tree.ts';
 import { rwLayerOf, type Container } from './record.ts';
 import { makeMountPoints } from './volumes.ts';
 
+/** Copies in and out of a container's root file system. */
+export function containerArchive(root: Root, rwLayers: RwLayerStore, container: Container): RootfsArchive {
+  return new RootfsArchive(containerRootfs(root, rwLayers, container));
+}
+
 /** A store that is open read-only can only use an existing mount. */
-export function containerRootfs(root: Root, rwLayers: RwLayerStore, container: Container): RootfsSource {
+function containerRootfs(root: Root, rwLayers: RwLayerStore, container: Container): RootfsSource {
   const layer = rwLayerOf(container);
   const rootfs = (path: string): Omit<OpenRootfs, typeof Symbol.asyncDispose> => ({
     path,

@@ -27,8 +27,6 @@ import {
 } from '../rwlayer/store.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
-import { RootfsArchive } from './archive.ts';
-import { containerRootfs } from './container-rootfs.ts';
 import type { ContainerCreator, CreateOptions } from './create.ts';
 import type { ForkOptions, ForkSource } from './fork.ts';
 import type { Mount } from './mount.ts';
@@ -201,11 +199,6 @@ export class ContainerStore {
 
   isMounted(container: Container): Promise<boolean> {
     return this.#rwLayers.isMounted(rwLayerOf(container));
-  }
-
-  /** Copies in and out of a container's root file system. */
-  archive(container: Container): RootfsArchive {
-    return new RootfsArchive(containerRootfs(this.#root, this.#rwLayers, container));
   }
 
   /** Returns every container as a user of its image. A mounted one counts as running. */

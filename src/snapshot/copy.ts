@@ -47,7 +47,8 @@ export async function copyUpper(root: Root, layer: RwLayer, copying: Copying): P
     const bytes = await call(native.contentSize(layout.at(layout.overlay(id, 'diff'))));
     const snapshot: Snapshot = { ...facts, method: 'copied', consistency, bytes };
     await complete(root, layer, { snapshot, documents }, copying.stack);
-    if (options.durable === true) await disk.sync();
+    // The record is on disk as soon as it is published. So the copied files must be on disk too.
+    await disk.sync();
     await session.unmark(markers, [publishStep(layout, id)]);
     if (options.durable === true) await disk.sync();
     return snapshot;

@@ -11,6 +11,7 @@ import { call, native } from '../system/native.ts';
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
+import { allMarkers } from '../system/session.ts';
 import { readRecord } from './record.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -64,12 +65,16 @@ export async function removeExpired(
   now = Date.now(),
 ): Promise<void> {
   const due: { readonly name: string; readonly snapshot: Snapshot | undefined }[] = [];
-  for (const { name, id } of await dueNotes(layout, now)) {
-    const record = await readRecord(layout, id).catch((error: unknown) => {
+  const notes = await dueNotes(layout, now);
+  const markers = notes.length === 0 ? new Set<string>() : await allMarkers(layout);
+  for (const { name, id } of notes) {
+    // The snapshot is being made or removed.
+    if (markers.has(`snapshot.${id}`)) continue;
+    try {
+      due.push({ name, snapshot: (await readRecord(layout, id))?.snapshot });
+    } catch (error) {
       if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
-      return undefined;
-    });
-    due.push({ name, snapshot: record?.snapshot });
+    }
   }
   due.sort((a, b) => (b.snapshot?.depth ?? 0) - (a.snapshot?.depth ?? 0));
   for (const { name, snapshot } of due) {

@@ -1,30 +1,28 @@
 /**
  * Keeps stacks short. When a container stands on {@link FLATTEN_AT} sealed uppers, they are merged in the
- * background into one, with hard links of their files. The next seal puts the container on the
- * merged upper. Snapshots and mounts do not change.
+ * background into one, with hard links of their files. The next seal puts the container on the merged upper.
+ * Snapshots and mounts do not change.
  *
  * A merged upper is a snapshot that is not listed. `layerstack/snapshots/<id>.flat` names it, where `<id>`
  * is the topmost snapshot that it merges.
  */
-import { isHex64 } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
 import type { ContainerStore } from '../container/store.ts';
 import { overlayOf, shortNameOf } from '../rwlayer/sealed.ts';
-import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
-import { readText, statEntry } from '../system/store-files.ts';
-import type { Deletions } from './deletions.ts';
+import { statEntry } from '../system/store-files.ts';
 import { sealedOf } from './fork.ts';
 import { mergedRecord, mergeSealed } from './merge.ts';
+import { flatOf } from './merged-uppers.ts';
 import { readRecord } from './record.ts';
-import { removeSnapshot } from './remove.ts';
 import type { SealedStack } from './stack.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** The height at which a stack is merged. */
 export const FLATTEN_AT = 64;
-/** At this height a seal waits for the merge, since a stack has at most 128 lowers. */
+/** A seal waits for the merge at this many lowers, those of the image included: 128 can be mounted. */
 const WAIT_AT = 96;
+/** A stack of {@link WAIT_AT} lowers is merged when it has this many sealed uppers. */
+const FLATTEN_DEEP_AT = 8;
 
 /** A stack that does not change until this is disposed. */
 export interface ShortStack extends Disposable {
@@ -42,9 +40,13 @@ export class Flats {
     this.#containers = containers;
   }
 
-  /** Merges the stack of a snapshot in the background, if it is high enough. A failure is logged. */
-  later(snapshot: Snapshot): void {
-    if (snapshot.depth < FLATTEN_AT || this.#running !== undefined) return;
+  /**
+   * Merges the stack of a snapshot in the background, if it is high enough. A failure is logged.
+   * @param lowers - the lowers of the snapshot's container
+   */
+  later(snapshot: Snapshot, lowers: number): void {
+    const least = lowers < WAIT_AT ? FLATTEN_AT : FLATTEN_DEEP_AT;
+    if (snapshot.depth < least || this.#running !== undefined) return;
     this.#running = this.#root.aftermath
       .run('the uppers of a snapshot are not merged', () => this.#merge(snapshot))
       .then(() => (this.#running = undefined));
@@ -59,8 +61,8 @@ export class Flats {
    * Returns the stack of a container that is about to be sealed, on a merged upper if one exists. The merged
    * upper stays until the result is disposed.
    */
-  async shorten(read: () => SealedStack, height: number): Promise<ShortStack> {
-    if (height >= WAIT_AT) await this.drain();
+  async shorten(read: () => SealedStack): Promise<ShortStack> {
+    if (read().lowers.length >= WAIT_AT) await this.drain();
     const stack = read();
     const { layout, locks } = this.#root;
     for (const [at, name] of stack.sealed.entries()) {
@@ -96,32 +98,4 @@ export class Flats {
     await this.#root.session().replace([{ op: 'replace', path: layout.flatSnapshot(id), data, mode: 0o600 }]);
     await mergeSealed(this.#root, { record, uppers, below: [], base });
   }
-}
-
-/** Returns the id of the merged upper of a snapshot and all below it, if it exists. */
-function flatOf(layout: Layout, id: string): string | undefined {
-  const flat = readText(layout.at(layout.flatSnapshot(id)))?.trim() ?? '';
-  if (!isHex64(flat)) return undefined;
-  return statEntry(layout.at(layout.snapshot(flat))) === undefined ? undefined : flat;
-}
-
-/** Returns the ids of the merged uppers that a snapshot may be the last one to need. */
-export async function flatsOf(layout: Layout, id: string, below: string | undefined): Promise<string[]> {
-  const own = flatOf(layout, id);
-  const next = below === undefined ? undefined : await readRecord(layout, below);
-  return [own, next?.flattens === undefined ? undefined : below].filter((each) => each !== undefined);
-}
-
-/** Removes merged uppers that nothing needs. */
-export async function removeFlats(root: Root, deletions: Deletions, ids: readonly string[]): Promise<void> {
-  for (const id of ids)
-    await root.aftermath.run('a merged upper that nothing needs stays', async () => {
-      const record = await readRecord(root.layout, id);
-      if (record === undefined) return;
-      try {
-        await removeSnapshot(root, deletions, record.snapshot, undefined);
-      } catch (error) {
-        if (!LayerstackError.is(error, 'ERR_SNAPSHOT_IN_USE')) throw error;
-      }
-    });
 }

@@ -39,7 +39,9 @@ export async function freezeUsers(root: Root, layer: RwLayer, id: string): Promi
     for (const group of groups) await untilFrozen(base, group);
     // A process of another cgroup may have entered the container meanwhile.
     const now = await groupsOfUsers(root, layer, base);
-    if (now?.every((group) => groups.some((frozen) => isBelow(group, frozen))) === true) return true;
+    const areFrozen = now?.every((group) => groups.some((frozen) => isBelow(group, frozen))) === true;
+    // A group without users was found by a pid that another process has taken over.
+    if (areFrozen && groups.every((frozen) => now.some((group) => isBelow(group, frozen)))) return true;
   } catch (error) {
     if (!isSystemError(error) && !(error instanceof NotFrozen)) throw error;
     root.log.info('processes cannot be frozen', { id: layer.key, error: error.message });

@@ -142,7 +142,9 @@ export async function removeParts(root: Root, id: string): Promise<void> {
     native.batch(layout.root, [
       { op: 'removeTree', path: layout.childrenOf(id) },
       ...dropEntrySteps(layout, id),
-      { op: 'unlink', path: layout.stagedSnapshot(id), missing: true },
+      ...[layout.snapshotSize(id), layout.flatSnapshot(id), layout.stagedSnapshot(id)].map(
+        (path) => ({ op: 'unlink', path, missing: true }) as const,
+      ),
     ]),
   );
 }

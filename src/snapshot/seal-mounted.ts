@@ -92,7 +92,11 @@ export async function resumeMountedSeal(
   const files = layer === undefined ? [] : sealedFiles(layout, layer.mountId);
   await unlinkAll(root, [...files, ...(link === undefined ? [] : [layout.link(link)])]);
   await removeOverlay(layout, id);
-  await call(native.batch(layout.root, dropEntrySteps(layout, id)));
+  const parts: BatchStep[] = [
+    ...dropEntrySteps(layout, id),
+    { op: 'removeTree', path: layout.childrenOf(id) },
+  ];
+  await call(native.batch(layout.root, parts));
   await unlinkAll(root, [layout.stagedSnapshot(id)]);
   return false;
 }

@@ -5,7 +5,7 @@
  */
 import { newLinkId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
-import { childSteps, replaceLowerSteps } from '../rwlayer/sealed.ts';
+import { childSteps, overlayOf, replaceLowerSteps } from '../rwlayer/sealed.ts';
 import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
@@ -68,6 +68,8 @@ function prepareSteps(
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: `${mountId}/diff`, to: `${id}/diff` },
     ...partSteps(layout, record, { link, top: sealed[0], lowers: belowSnapshot(layout, layer, lowers) }),
     ...childSteps(layout, id, mountId),
+    // If the seal is undone, the container stays on this stack, which may be shorter than its old one.
+    ...(sealed[0] === undefined ? [] : childSteps(layout, overlayOf(layout, sealed[0]), mountId)),
     ...replaceLowerSteps(layout, mountId, [`l/${link}`, ...lowers]),
   ];
 }

@@ -47,6 +47,8 @@ interface Run {
   readonly from: Snapshot;
   /** The short names of their uppers, topmost first. */
   readonly uppers: readonly string[];
+  /** The ids of the snapshots of these uppers. */
+  readonly ids: readonly string[];
 }
 
 /**
@@ -67,8 +69,8 @@ export async function squash(
   const run = await merge(parts, from, to, options);
   await moveContainers(parts, run);
   const gone: Snapshot[] = [];
-  for (const name of run.uppers) {
-    const old = await readRecord(root.layout, overlayOf(root.layout, name)).catch(() => undefined);
+  for (const id of run.ids) {
+    const old = await readRecord(root.layout, id).catch(() => undefined);
     if (!old || !(await isRemoved(parts, old.snapshot))) break;
     gone.push(old.snapshot);
   }
@@ -101,11 +103,12 @@ async function merge(
     name,
     labels: { ...to.labels, ...labels },
     parent: from.parent,
-    depth: from.depth,
+    depth: sealed.length - at,
   });
   const uppers = sealed.slice(0, at + 1);
+  const ids = uppers.map((upper) => overlayOf(root.layout, upper));
   await mergeSealed(root, { record, uppers, below: sealed.slice(at + 1), base });
-  return { to: top, from, uppers, made: record.snapshot };
+  return { to: top, from, uppers, ids, made: record.snapshot };
 }
 
 /** Puts the idle containers that are directly above the old snapshots on the new one, in their `lower`. */
@@ -119,9 +122,11 @@ async function moveContainers(
   for (const { key } of await childrenOf(layout, to.snapshot.id)) {
     if (readContainer(layout, key) === undefined) continue;
     await root.aftermath.run(`a container stays on the old snapshots`, async () => {
-      await using _lock = await locks.acquire('containers', key);
+      await using _locks = await locks.acquireAll('containers', [key, made.id]);
       const container = readContainer(layout, key);
       if (!container || !(await isIdle(idle, container))) return;
+      // Another process may have removed it.
+      if ((await readRecord(layout, made.id)) === undefined) return;
       const { mountId } = rwLayerOf(container);
       const lowers = lowerOf(layout, mountId);
       if (!uppers.every((upper, index) => lowers[index] === upper)) return;

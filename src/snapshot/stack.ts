@@ -53,12 +53,10 @@ export function checkStack({ caps }: Root, layer: RwLayer, below: number): void 
 
 /**
  * Reads the stack of a container that is about to be sealed.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a damaged stack; the errors of {@link checkStack}.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a damaged stack.
  */
-export function stackToSeal(root: Root, layer: RwLayer): SealedStack {
-  const { layout } = root;
+export function readStack({ layout }: Root, layer: RwLayer): SealedStack {
   const lowers = lowerOf(layout, layer.mountId);
-  checkStack(root, layer, lowers.length);
   const sealed = sealedBelow(layout, layer);
   const [top] = sealed;
   return { sealed, lowers, parent: top === undefined ? undefined : overlayOf(layout, top) };

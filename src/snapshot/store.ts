@@ -1,20 +1,21 @@
 /** The snapshots of one store. snapshot.ts explains them. */
 import { isHex64 } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../core/errors.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
-import { lowerOf, overlayOf, sealedBelow, targetOf } from '../rwlayer/sealed.ts';
+import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
 import { requireNobody } from '../rwlayer/users.ts';
 import type { Root } from '../system/root.ts';
 import { Deletions } from './deletions.ts';
-import { Flats, flatsOf, removeFlats } from './flatten.ts';
+import { Flats } from './flatten.ts';
 import { checkForkOptions, forkSnapshot, namesOf, removed, sealedOf, type ForkOptions } from './fork.ts';
+import { flatOf } from './merged-uppers.ts';
 import { nameKeys, requireFreeName } from './names.ts';
 import { checkSnapshotOptions, type SnapshotOptions } from './options.ts';
 import { promote, type Promoted } from './promote.ts';
 import { readRecord, recordIds } from './record.ts';
-import { removeSnapshot, titleOf } from './remove.ts';
+import { removeFlats, removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
 import { resumeSnapshots } from './resume.ts';
 import { SnapshotSizes } from './sizes.ts';
@@ -222,19 +223,19 @@ export class SnapshotStore {
   }
 
   /** @see removeSnapshot */
-  async remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
-    const { layout } = this.#root;
-    const [below] = lowerOf(layout, snapshot.id);
-    const next = snapshot.depth > 1 && below !== undefined ? targetOf(layout, below) : undefined;
-    const flats = await flatsOf(layout, snapshot.id, next);
-    const removed = await removeSnapshot(this.#root, this.#deletions, snapshot, signal);
-    if (removed) await removeFlats(this.#root, this.#deletions, flats);
-    return removed;
+  remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
+    return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
   }
 
-  /** Completes or undoes the snapshots of dead writers. */
-  resume(): Promise<void> {
-    return resumeSnapshots(this.#root);
+  /** Completes or undoes the snapshots of dead writers, and removes merged uppers that nothing refers to. */
+  async resume(): Promise<void> {
+    await resumeSnapshots(this.#root);
+    const { layout } = this.#root;
+    for (const id of await recordIds(layout)) {
+      const flattens = (await undefinedIf(readRecord(layout, id), 'ERR_STORE_CORRUPT'))?.flattens;
+      if (flattens !== undefined && flatOf(layout, flattens) !== id)
+        await removeFlats(this.#root, this.#deletions, [id]);
+    }
   }
 
   /** Waits for the merges and deletions in the background. */

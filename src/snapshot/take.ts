@@ -13,7 +13,6 @@ import { readDocuments } from '../container/fork.ts';
 import { rwLayerOf, type Container } from '../container/record.ts';
 import { isActive, type ContainerStore } from '../container/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
-import { sealedBelow } from '../rwlayer/sealed.ts';
 import type { RwLayerStore } from '../rwlayer/store.ts';
 import type { Root } from '../system/root.ts';
 import { copyUpper } from './copy.ts';
@@ -23,7 +22,7 @@ import type { Flats } from './flatten.ts';
 import { sealMounted } from './seal-mounted.ts';
 import { seal } from './seal.ts';
 import type { Snapshot } from './snapshot.ts';
-import { stackToSeal, type SealedStack } from './stack.ts';
+import { checkStack, readStack, type SealedStack } from './stack.ts';
 
 export interface SnapshotRequest {
   readonly container: Container;
@@ -38,10 +37,11 @@ export async function takeSnapshot(
   { container, options }: SnapshotRequest,
 ): Promise<Snapshot> {
   const layer = rwLayerOf(container);
-  const height = sealedBelow(root.layout, layer).length;
-  using short = await flats.shorten(() => stackToSeal(root, layer), height);
+  using short = await flats.shorten(() => readStack(root, layer));
+  const below = short.stack.lowers.length;
+  checkStack(root, layer, below);
   const snapshot = await take(root, new Taking(root, containers.rwLayers, container, short.stack), options);
-  flats.later(snapshot);
+  flats.later(snapshot, below + 1);
   return snapshot;
 }
 

@@ -78,7 +78,7 @@ describe('where the kernel cannot mount indexes', () => {
     expect((await store.images.list())[0]?.Form).toBeUndefined();
     vi.stubEnv('LAYERSTACK_CAPS', 'erofs=none');
     const { notices } = await store.images.load(archive, { form: 'auto' });
-    expect(notices).toEqual([expect.stringContaining('they are extracted')]);
+    expect(notices).toEqual([expect.stringContaining('the layers are extracted')]);
     await expect(store.images.pack(NAME)).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
   });
 

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -43,6 +44,13 @@ afterEach(async () => {
 });
 
 const packed = (path = ''): string => join(root, 'layerstack/packed', path);
+
+/** Returns what fsck finds. */
+const findings = async (options: FsckOptions = {}): Promise<StoreFinding[]> => {
+  const found: StoreFinding[] = [];
+  for await (const finding of store.fsck(options)) found.push(finding);
+  return found;
+};
 
 /** Returns the tree of a new container of an image. */
 async function containerTree(image = NAME): Promise<Tree> {
@@ -297,12 +305,6 @@ describe('settle', () => {
 describe('fsck', () => {
   beforeEach(async () => void (await store.images.load(archive, { form: 'packed' })));
 
-  const findings = async (options: FsckOptions = {}): Promise<StoreFinding[]> => {
-    const found: StoreFinding[] = [];
-    for await (const finding of store.fsck(options)) found.push(finding);
-    return found;
-  };
-
   it('finds nothing wrong with packed images and their containers', async () => {
     await using container = await store.containers.create(NAME);
     await using _mount = await store.containers.mount(container);
@@ -333,6 +335,42 @@ describe('fsck', () => {
     rmSync(packed(`layers/${layer}/layer.tar`));
     expect((await findings({ repair: true })).map(({ code }) => code)).toContain('layer-incomplete');
     expect(existsSync(packed(`layers/${layer}`))).toBe(false);
+  });
+});
+
+/** Replaces the index of a layer, and its `versions` so that they fit. */
+function plantIndex(layer: string, bytes: Buffer): void {
+  const path = packed(`layers/${layer}/index.erofs`);
+  writeFileSync(path, bytes);
+  const versions = ['layer.tar', 'index.erofs'].map((name) => {
+    const { ino, size, mtimeNs } = statSync(packed(`layers/${layer}/${name}`), { bigint: true });
+    return `${String(ino)} ${String(size)} ${String(mtimeNs)}\n`;
+  });
+  writeFileSync(packed(`layers/${layer}/versions`), versions.join(''));
+}
+
+describe('a planted index with fitting versions', () => {
+  it('of another layer is not mounted', async () => {
+    await store.images.load(archive, { form: 'packed' });
+    const [one = '', other = ''] = readdirSync(packed('layers'));
+    const right = readFileSync(packed(`layers/${one}/index.erofs`));
+    plantIndex(one, readFileSync(packed(`layers/${other}/index.erofs`)));
+    expect(compareTrees(await containerTree(), await classicTree(scratch, archive, NAME))).toEqual([]);
+    expect(readFileSync(packed(`layers/${one}/index.erofs`)).equals(right)).toBe(true);
+  });
+
+  it('of the same layer with other content is found and replaced by fsck --deep --repair', async () => {
+    await store.images.load(archive, { form: 'packed' });
+    const [layer = ''] = readdirSync(packed('layers'));
+    const right = readFileSync(packed(`layers/${layer}/index.erofs`));
+    const wrong = Buffer.from(right);
+    wrong[wrong.length - 1] = (wrong.at(-1) ?? 0) ^ 1;
+    plantIndex(layer, wrong);
+    expect(await findings()).toEqual([]);
+    expect(await findings({ deep: true })).toMatchObject([{ code: 'layer-index', severity: 'error' }]);
+    expect(await findings({ deep: true, repair: true })).toMatchObject([{ repaired: true }]);
+    expect(readFileSync(packed(`layers/${layer}/index.erofs`)).equals(right)).toBe(true);
+    expect(await findings({ deep: true })).toEqual([]);
   });
 });
 

@@ -98,8 +98,8 @@ describe('a rollback', () => {
   });
 
   it('to a lower snapshot is possible where no more layers can be mounted', async () => {
-    // Fewer than 64 sealed uppers are not merged.
-    const layers = Array.from({ length: 110 }, (_, index) => [{ name: `layer${index}`, content: 'x' }]);
+    // Fewer than 8 sealed uppers are not merged.
+    const layers = Array.from({ length: 120 }, (_, index) => [{ name: `layer${index}`, content: 'x' }]);
     await fixture.store.images.load(chunks(archiveOfMembers(layers, {}, 'deep:1')));
     const deep = await fixture.store.containers.create('deep:1', { name: 'deep' });
     await write(deep, 'first', 'one');

@@ -5,6 +5,7 @@
 export { containerBundle, writeBundle } from '../../container/bundle.ts';
 export { listChanges } from '../../rwlayer/changes.ts';
 export { commit } from '../../container/commit.ts';
+export { containerArchive } from '../../container/container-rootfs.ts';
 export { copyIn, copyOut, packOut } from '../../container/copy.ts';
 export { inspectContainer } from '../../container/inspect.ts';
 export { runContainer } from '../../container/run/run.ts';

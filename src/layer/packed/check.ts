@@ -1,15 +1,17 @@
 /**
  * Checks packed layers. Each entry is complete, has its parent, and has the two files that were written. With
- * `deep`, each tar is compared with its DiffID.
+ * `deep`, each tar is compared with its DiffID, and each index with its tar.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { constants } from 'node:fs';
 import { hexOf, type ChainID } from '../../core/digest.ts';
-import { isSystemError } from '../../core/errors.ts';
+import { isSystemError, type LayerstackError } from '../../core/errors.ts';
 import type { Problem } from '../../core/store-finding.ts';
+import type { Layout } from '../../system/layout.ts';
 import type { Root } from '../../system/root.ts';
 import { openStoreFile, statEntry } from '../../system/store-files.ts';
 import { findPacked, packedIds, type PackedLayer } from './entry.ts';
+import { isIndexOf } from './index-content.ts';
 import { writeAnew } from './open-index.ts';
 import { removePacked } from './remove.ts';
 import { damageOf, hasOwnFiles } from './verify.ts';
@@ -38,8 +40,11 @@ export async function* checkPacked(
     }
     try {
       if (layer.parent !== undefined && !isPresent(root, layer.parent)) yield withoutParent(root, layer);
-      if (deep) yield* checkTar(root, layer, signal);
+      const damage = deep ? await damageOf(layout, layer, signal) : undefined;
+      if (damage) yield damagedTar(layout, layer, damage);
       if (!(await hasOwnFiles(layout, layer))) yield otherIndex(root, layer);
+      else if (deep && !damage && !(await hasOwnIndex(layout, layer, signal)))
+        yield foreignIndex(root, layer);
     } catch (error) {
       // Another process extracts or removes the layer.
       if (!isSystemError(error, 'ENOENT') || (await findPacked(layout, chainId)) !== undefined) throw error;
@@ -78,19 +83,36 @@ function withoutParent({ layout }: Root, { chainId, parent }: PackedLayer): Prob
   };
 }
 
-async function* checkTar(
-  root: Root,
-  layer: PackedLayer,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Problem> {
-  const damage = await damageOf(root.layout, layer, signal);
-  if (damage === undefined) return;
-  yield {
+function damagedTar(layout: Layout, { chainId }: PackedLayer, damage: LayerstackError): Problem {
+  return {
     code: 'layer-damaged',
     severity: 'error',
-    path: root.layout.packedLayer(layer.chainId, 'layer.tar'),
+    path: layout.packedLayer(chainId, 'layer.tar'),
     message: damage.message,
-    advice: `its tar was changed or damaged: ${RELOAD} (layer ${hexOf(layer.chainId).slice(0, 12)})`,
+    advice: `its tar was changed or damaged: ${RELOAD} (layer ${hexOf(chainId).slice(0, 12)})`,
+  };
+}
+
+/** Returns whether the index is the one that the tar gives. */
+async function hasOwnIndex(
+  layout: Layout,
+  { chainId, diffId }: PackedLayer,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const file = (name: 'layer.tar' | 'index.erofs') =>
+    openStoreFile(layout.at(layout.packedLayer(chainId, name)), constants.O_RDONLY);
+  await using tar = await file('layer.tar');
+  await using index = await file('index.erofs');
+  return await isIndexOf({ tar, index }, diffId, signal);
+}
+
+/** Returns the problem of an index that shows other files than its tar. */
+function foreignIndex(root: Root, layer: PackedLayer): Problem {
+  return {
+    ...otherIndex(root, layer),
+    severity: 'error',
+    message: `the index of packed layer ${layer.chainId} does not fit its tar: mounts of it show other files`,
+    advice: 'repair writes the index anew from the tar; then mount its containers again',
   };
 }
 

@@ -12,6 +12,7 @@ import type { Root } from '../../system/root.ts';
 import { openStoreFile, readText, statEntry } from '../../system/store-files.ts';
 import { OWN_LAYER_LIMITS } from '../limits.ts';
 import type { PackedLayer } from './entry.ts';
+import { hasTag } from './index-content.ts';
 import { versionsOf } from './versions.ts';
 
 export interface OpenIndex extends AsyncDisposable {
@@ -50,7 +51,7 @@ async function openKnown(root: Root, layer: PackedLayer, tar: FileHandle): Promi
   if (versions === undefined || statEntry(path) === undefined) return undefined;
   const index = await openStoreFile(path, constants.O_RDONLY);
   try {
-    if ((await versionsOf(tar, index)) === versions) return index;
+    if ((await versionsOf(tar, index)) === versions && (await hasTag(index, layer.diffId))) return index;
   } catch (error) {
     await index.close();
     throw error;
