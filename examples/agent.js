@@ -16,7 +16,7 @@ const scratch = await mkdtemp(join(tmpdir(), 'agent-'));
 const store = await Layerstack.open({ root });
 const { containers, snapshots } = store;
 
-/** Runs a command in a container, without a network. Returns its exit status and what it prints. */
+/** Runs a command in a container, without a network. Returns its exit status and its output. */
 async function call(container, script) {
   const bundle = await containers.bundle(container, join(scratch, container.id), {
     command: ['/bin/sh', '-c', script],

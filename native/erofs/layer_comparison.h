@@ -16,8 +16,8 @@ struct ComparisonSource {
   std::string tar_split;
   std::string diff_id;  // hex
   // Reads the contents of files. Without it, only sizes are compared, nothing is proven, and metadata and
-  // whiteouts are not compared: dockerd extracts some layers through a mount, which makes other whiteouts
-  // that show the same.
+  // whiteouts are not compared: dockerd extracts some layers through a mount, which makes different whiteouts
+  // with the same effect.
   bool contents = true;
   // BuildKit makes a layer of an upper: attributes, sockets and the root's metadata that its tar lacks do not
   // count as differences.

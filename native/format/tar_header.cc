@@ -41,12 +41,12 @@ std::optional<int64_t> ParseBase256(std::string_view field) {
 bool ChecksumFits(const char* block) {
   std::optional<int64_t> expected = ParseOctal(Field(block, 148, 8));
   if (!expected) return false;
-  // The compiler makes loops without branches wide; an index reads all headers of an image.
+  // The compiler vectorizes loops without branches. Speed matters: an index reads all headers of an image.
   uint32_t plain = 0;
   for (size_t i = 0; i < kTarBlock; ++i) plain += static_cast<unsigned char>(block[i]);
   uint32_t high = 0;
   for (size_t i = 0; i < kTarBlock; ++i) high += static_cast<unsigned char>(block[i]) >> 7;
-  // The field of the checksum itself counts as blanks.
+  // The checksum's own field counts as blanks.
   for (char byte : Field(block, 148, 8)) {
     plain += ' ' - static_cast<unsigned char>(byte);
     high -= static_cast<unsigned char>(byte) >> 7;

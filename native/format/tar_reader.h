@@ -35,7 +35,7 @@ class RawSink {
   virtual void Raw(std::string_view bytes) = 0;
 };
 
-// For readers that write no tar-split.
+// For readers that do not write a tar-split.
 class NoRaw : public RawSink {
  public:
   void Raw(std::string_view) override {}

@@ -21,12 +21,12 @@ constexpr size_t kShortText = 512;
 
 std::string BytesArg(const Napi::Value& value, const char* name) {
   if (value.IsString()) {
-    // Almost every text is a path or a line: one call then gives its length and its bytes.
+    // Almost every text is short, so one call returns its length and its bytes.
     char text[kShortText];
     size_t length = 0;
     if (napi_get_value_string_utf8(value.Env(), value, text, sizeof text, &length) != napi_ok)
       throw Napi::Error::New(value.Env());
-    // Node cuts a longer text off, at most three bytes before the end of the buffer.
+    // Node truncates a longer text, at most three bytes before the end of the buffer.
     if (length + 4 < sizeof text) return std::string(text, length);
     return value.As<Napi::String>().Utf8Value();
   }

@@ -163,7 +163,7 @@ class Batch {
     return {Parent(parent, path), name};
   }
 
-  // The directory of a step. Most steps are in the directory of one of the steps before.
+  // The directory of a step. Most steps use the directory of an earlier step.
   int Parent(const std::string& parent, const std::string& path) {
     Directory* oldest = &parents_[0];
     for (Directory& known : parents_) {
@@ -179,7 +179,7 @@ class Batch {
     return oldest->fd.get();
   }
 
-  // Forgets the directories at and below `path`: it was removed or means something else now.
+  // Forgets the directories at and below `path`, which was removed or replaced.
   void Forget(const std::string& path) {
     for (Directory& known : parents_) {
       if (known.path.starts_with(path) &&
@@ -270,7 +270,7 @@ class Batch {
     UniqueFd fd;
     uint64_t last_use = 0;
   };
-  // A step has at most three places, so its own stay open.
+  // A step uses at most three directories, so its own stay open.
   Directory parents_[6];
   uint64_t uses_ = 0;
 };

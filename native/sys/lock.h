@@ -16,11 +16,11 @@ bool TryRangeLock(int fd, int64_t offset, bool exclusive);
 
 enum class NamedLock { kHeld, kBusy, kRenamed };
 
-// Takes such a lock, and checks that `path` still names the file when the lock is held: else others lock
-// another file. Then it gives the lock back.
+// Takes such a lock, and then checks that `path` still names the file. If it names another file, others lock
+// that one, so the lock is released.
 NamedLock TryNamedRangeLock(int fd, const std::string& path, int64_t offset, bool exclusive);
 
-// Gives the lock of one byte back.
+// Releases the lock of one byte.
 void ReleaseRangeLock(int fd, int64_t offset);
 
 }  // namespace layerstack

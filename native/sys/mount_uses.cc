@@ -28,7 +28,7 @@ struct CloseDir {
 };
 using Directory = std::unique_ptr<DIR, CloseDir>;
 
-// The text of a file in /proc. Empty if it cannot be read: its process has ended, most often.
+// The text of a file in /proc. Empty if it cannot be read, usually because its process has ended.
 std::string TextOf(const std::string& path) {
   std::string text;
   UniqueFd fd(Again<::open>(path.c_str(), O_RDONLY | O_CLOEXEC));

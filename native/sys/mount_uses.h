@@ -1,6 +1,6 @@
-// Finds what else uses the file system of a mount: mounts of it elsewhere, mounts below it, and processes
-// that work in it. Reads /proc, so it sees the processes of its own and of inner pid namespaces only. Mounts
-// that were detached, and files in mapped memory alone, are in none of its lists.
+// Finds other users of a mount's file system: other mounts of it, mounts below it, and processes that work in
+// it. Reads /proc, so it sees only processes of its own and of inner pid namespaces. It does not see detached
+// mounts, and files that are only mapped.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ struct MountUses {
     std::string command;
     std::string path;   // as that namespace has it
     bool own = false;   // in the namespace of this process
-    bool copy = false;  // at the same path: the end of the directory below it ends it too
+    bool copy = false;  // at the same path: it ends when the mount point is removed
   };
   struct User {
     int pid = 0;
@@ -27,7 +27,7 @@ struct MountUses {
   std::vector<User> users;
 };
 
-// No list is longer.
+// The upper bound of each list.
 inline constexpr size_t kMaxUses = 4096;
 
 // `target` is a mount point. `everyone`: looks at all processes. Otherwise only at those in other namespaces

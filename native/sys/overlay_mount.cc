@@ -400,7 +400,7 @@ void SetMountReadOnly(const std::string& target, bool read_only) {
                                        &change, sizeof change);
   if (result == 0) return;
   if (errno != ENOSYS && errno != EPERM) ThrowErrno(errno, "mount_setattr", target);
-  // Before Linux 5.12. Its other flags are those that a new mount has.
+  // Before Linux 5.12. This call also sets the other flags to their defaults, which the mount has.
   const unsigned long flags = MS_REMOUNT | MS_BIND | (read_only ? MS_RDONLY : 0);
   if (Again<::mount>(nullptr, target.c_str(), nullptr, flags, nullptr) != 0)
     ThrowErrno(errno, "mount", target);

@@ -37,8 +37,8 @@ struct OverlayMount {
 // Mounts at `target`, an existing directory. It must be empty if there is neither an upper nor a second
 // lower: then it is the second lower that overlayfs insists on. Throws ERR_LAYER_DEPTH if there are more
 // lowers than the method can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the
-// system error, with the kernel's own words if the new API gives them. A lower file must have short names
-// alone: else ERR_STORE_CORRUPT.
+// system error, with the kernel's own message if the new API returns one. A lower file must contain only
+// short names: else ERR_STORE_CORRUPT.
 void MountOverlay(const OverlayMount& mount);
 
 // Returns a read-only view of `lowers` (topmost first, relative to `root`) that is not attached to a path and

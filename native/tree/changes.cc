@@ -170,7 +170,7 @@ class StackedWalk {
   }
 
  private:
-  // Where both stacks show the same directories of the lowers, what only these have is the same.
+  // Where both stacks show the same directories of the lowers, these are not listed: they do not differ.
   std::set<std::string> Names(const MergedDir& before, const MergedDir& after) const {
     const bool same = before.CountBelow(before_uppers_) == after.CountBelow(after_uppers_);
     std::set<std::string> names;

@@ -22,7 +22,7 @@ std::vector<Change> ListChanges(const std::string& root, const std::string& uppe
                                 const std::vector<std::string>& lowers);
 
 // The changes from one stack of uppers to another, both on the same `lowers`, in the same order. All are
-// topmost first. Walks the uppers, and what of the lowers shows in one stack only.
+// topmost first. Walks the uppers, and the entries of the lowers that show in one stack only.
 std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& before,
                                        const std::vector<std::string>& after,
                                        const std::vector<std::string>& lowers);

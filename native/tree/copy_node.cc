@@ -17,7 +17,7 @@ namespace layerstack {
 
 namespace {
 
-// These say which superblock an upper belongs to, and count links for an index. A copy has neither.
+// These name the superblock of an upper, and count links for an index. A copy must not have them.
 bool IsOfOneUpper(const std::string& name) {
   return name == "trusted.overlay.uuid" || name == "trusted.overlay.nlink";
 }
@@ -57,7 +57,7 @@ void CopyFile(int from_dir, int to_dir, const char* name, const std::string& pat
   if (Again<::futimens>(to.get(), times) != 0) ThrowErrno(errno, "utimensat", path);
 }
 
-// For what cannot be opened: links, pipes, sockets and devices.
+// For files that cannot be opened: links, pipes, sockets and devices.
 void CopyNamedAttributes(int from_dir, int to_dir, const std::string& name, OverlayMarks marks) {
   const std::string from = EntryPath(from_dir, name);
   const std::string to = EntryPath(to_dir, name);

@@ -7,7 +7,7 @@
 
 namespace layerstack {
 
-// What becomes of the attributes with which overlayfs marks files (trusted.overlay.*).
+// How to treat the attributes by which overlayfs marks files (trusted.overlay.*).
 enum class OverlayMarks { kLeaveOut, kCopy };
 
 // Makes `name` in `to_dir` a copy of `name` in `from_dir`, with owner, mode, attributes and times. Clones the

@@ -81,7 +81,7 @@ class Copier {
     return level;
   }
 
-  // Gives a directory its attributes. Earlier, its entries would inherit its default ACL and group.
+  // Gives a directory its attributes. This comes last, else new entries inherit its default ACL and group.
   void Finish(const Level& level) const {
     const std::string full = Full(level.path);
     const int to = level.to.get();
@@ -127,8 +127,8 @@ class Copier {
     return false;
   }
 
-  // A directory that gains or loses an entry changes its time. So no entry can move from a directory that is
-  // not read yet to one that was read, unseen.
+  // A directory that gains or loses an entry changes its time. So a move from an unread directory to a read
+  // one is noticed.
   bool IsUnchanged() {
     if (gone_) return false;
     std::vector<UniqueFd> stack;

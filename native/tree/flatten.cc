@@ -52,12 +52,12 @@ void Place(const Level& level, const std::string& name, const MergedDir::Found& 
   CopyNode(from, level.to.get(), name, found.st, path, OverlayMarks::kLeaveOut);
 }
 
-// Fills a tree. What becomes of the marks of overlayfs depends on the kind of the tree.
+// Fills a tree. The kind of the tree decides how to treat the marks of overlayfs.
 class Flattening {
  public:
   explicit Flattening(bool keep_marks) : keep_marks_(keep_marks) {}
 
-  // `below`: what an upper is made for.
+  // `below`: the lowers that an upper is made for.
   void Make(const std::string& root, const std::vector<std::string>& lowers,
             const std::vector<std::string>& below, const std::string& target) {
     UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

@@ -14,9 +14,9 @@ namespace layerstack {
 void Flatten(const std::string& root, const std::vector<std::string>& lowers, const std::string& target);
 
 // The same for uppers (topmost first) that take no more writes. The result is an upper: above `lowers` it
-// shows what all of them show there. So it keeps whiteouts and opaque directories, except for whiteouts in a
-// directory of which the lowers show nothing: overlayfs would list them. Also throws ERR_UPPER_UNSUPPORTED
-// for redirect and metacopy entries.
+// shows the same files as all of them. So it keeps whiteouts and opaque directories. It leaves out whiteouts
+// in a directory of which the lowers show nothing: overlayfs would list them. Also throws
+// ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
 void MergeUppers(const std::string& root, const std::vector<std::string>& uppers,
                  const std::vector<std::string>& lowers, const std::string& target);
 

@@ -217,7 +217,7 @@ class Maker {
     return directory.fd.get();
   }
 
-  // Whether new entries are root's, with the mode that they are made with.
+  // Whether new entries belong to root, and keep the mode of their creation.
   bool IsExact(const Directory& parent) const { return is_root_ && !parent.setgid && ThreadIsIsolated(); }
 
   static void MakeExact(int fd, const std::string& path) {

@@ -83,8 +83,8 @@ export class Archives extends ArchiveContents {
 
   /**
    * Runs a command in the image of an archive, as {@link Containers.run} does in a container, without loading
-   * it. Mounts the archive as {@link open} does, and leaves nothing of it.
-   * @throws {@link LayerstackError} what {@link open} and {@link Containers.run} throw.
+   * it. Mounts the archive as {@link open} does, and removes everything afterwards.
+   * @throws {@link LayerstackError} the errors of {@link open} and {@link Containers.run}.
    * @example
    * ```ts
    * const { status } = await store.archives.run('app.tar', { command: ['npm', 'test'] });

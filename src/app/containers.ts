@@ -88,9 +88,9 @@ export class Containers extends ContainerContents {
 
   /**
    * Makes a container, runs its command in an OCI runtime, and unmounts the container when the command has
-   * ended. If this process dies, the command runs on. The next writer that opens the store after the
-   * command's end unmounts the container, and removes it with `remove`.
-   * @throws {@link LayerstackError} what {@link create} and {@link bundle} throw; ERR_RUNTIME_NOT_FOUND,
+   * ended. If this process dies, the command continues. When it has ended, the next writer that opens the
+   * store unmounts the container, and with `remove` also removes it.
+   * @throws {@link LayerstackError} the errors of {@link create} and {@link bundle}; ERR_RUNTIME_NOT_FOUND,
    *   ERR_RUNTIME where the runtime cannot start the container, ERR_COMMAND_NOT_FOUND and ERR_COMMAND_DENIED
    *   where it cannot start the command; ERR_ABORTED.
    * @example

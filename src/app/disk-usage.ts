@@ -1,10 +1,10 @@
-/** How much disk the images, containers and snapshots of a store use. */
+/** Measures the disk usage of the images, containers and snapshots of a store. */
 import type { ContainerUsage } from '../container/store.ts';
 import type { ImageUsage } from '../image/store.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { StoreParts } from './store-parts.ts';
 
-/** How much disk a store uses, in the terms of docker's API; sizes in bytes. */
+/** The disk usage of a store, in the terms of docker's API; sizes in bytes. */
 export interface DiskUsage extends ImageUsage {
   readonly Containers: readonly ContainerUsage[];
   readonly Snapshots: readonly SnapshotUsage[];

@@ -241,8 +241,8 @@ export async function* readEvents(
     for await (const event of reader.read()) {
       throwIfAborted(signal);
       const { timeNano } = event;
-      // The first read sees the past, and the second one what its writers still held back. Later events are
-      // new, even if the clock is set back.
+      // The first read sees past events. The second one sees events that writers still held back. Later
+      // events are new, even if the clock is set back.
       const isWanted = reads > 2 || timeNano >= start;
       if (!isWanted || (to !== undefined && timeNano > to)) continue;
       if (filter.matches(toApiEvent(event, timeNano))) yield event;

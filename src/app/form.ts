@@ -1,7 +1,7 @@
 /**
  * The form in which new images are stored. The caller's choice comes first, then the root's own default, in
- * `layerstack/settings.json`: `{"form": "packed"}`. Where the kernel cannot mount packed
- * layers, images are extracted.
+ * `layerstack/settings.json`: `{"form": "packed"}`. Where the kernel cannot mount packed layers, images
+ * are extracted.
  */
 import { constants } from 'node:fs';
 import * as json from '../core/json.ts';

@@ -202,12 +202,10 @@ export class Images {
    * each, and removes the extracted layers. dockerd no longer sees the images. Containers of them keep
    * working. Layers that other images have in Docker's form stay extracted. Layers below mounted containers
    * are removed later, by the next program that opens the store for writing. Resolves when the images are
-   * durable, with those of the given names whose images were, or had layers, in Docker's form. After an error
-   * all stay as they were.
+   * durable, with the given names whose images were changed. After an error all images stay as they were.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_IMAGE_IN_USE where an image
-   *   that
-   *   is not named has all layers of one, ERR_UNSUPPORTED where the kernel cannot mount packed layers,
-   *   ERR_STORE_CORRUPT for a layer that was changed, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   *   that is not named has all layers of a named one, ERR_UNSUPPORTED where the kernel cannot mount packed
+   *   layers, ERR_STORE_CORRUPT for a layer that was changed, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * await store.images.pack(['base:1', 'app:1']);

@@ -175,8 +175,9 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Lists the directories of `overlay2` that no layer, container, snapshot, writer or BuildKit snapshot
-   * explains, the largest first, and removes those that cannot hold anybody's work. With `force` it removes
-   * those that may hold work, too; mounted ones, and those below a directory that stays, never. Not synced.
+   * explains, the largest first, and removes those that cannot hold anybody's work. With `force` it also
+   * removes those that may hold work. Mounted ones, and those below a directory that stays, are never
+   * removed. Not synced.
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY unless it is a dry run, ERR_ABORTED.
    * @example
    * ```ts
@@ -191,9 +192,9 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Reads all content at a bounded rate, and yields what a deep {@link fsck} finds, without repairs. A scrub
-   * that was interrupted is continued after the last layer that was read to its end; `layerstack/scrub.json`
-   * has the place, and is written also where the store is open read-only.
+   * Reads all content at a bounded rate, and yields the findings of a deep {@link fsck}, without repairs. It
+   * continues an interrupted scrub after the last layer that was read to its end. `layerstack/scrub.json` has
+   * this place. It is written even if the store is open read-only.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_LOCKED while another scrub reads the store,
    *   ERR_INVALID_ARGUMENT for a bad rate, ERR_ABORTED.
    * @example
@@ -208,7 +209,7 @@ export class Layerstack implements AsyncDisposable {
     yield* scrub({ root, layers, images, repositories: () => this.registry.repositories() }, options);
   }
 
-  /** Returns how far the current scrub is, and what the last complete one has found. */
+  /** Returns the progress of the current scrub, and the findings of the last complete one. */
   async scrubStatus(): Promise<ScrubStatus> {
     return readScrub(this.#parts.root.layout);
   }
@@ -230,8 +231,8 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Destroys the streams that are still being read, waits for work in the background, and releases the root.
-   * That work is deletions, and the settling of images with the form `auto`, which `signal` ends. Mounts
-   * stay. A second call does nothing.
+   * The work is deletions, and the settling of images with the form `auto`. `signal` ends the settling.
+   * Mounts stay. A second call does nothing.
    */
   close(options: CloseOptions = {}): Promise<void> {
     return this.#parts.close(options);

@@ -11,15 +11,21 @@ import { Metrics } from './service/metrics.ts';
 /** Declares the gauges, and updates them before each scrape. */
 export function watchScrub(metrics: Metrics, layout: Layout): void {
   const name = (rest: string): string => `layerstack_scrub_${rest}`;
-  const ended = metrics.gauge(name('last_completed_timestamp_seconds'), 'When the last scrub was complete.');
-  const took = metrics.gauge(name('last_duration_seconds'), 'From the begin of that scrub to its end.');
-  const checked = metrics.gauge(name('last_layers'), 'Layers that it read.');
-  const findings = metrics.gauge(name('findings'), 'What it found, and what the current one has found.', [
+  const ended = metrics.gauge(
+    name('last_completed_timestamp_seconds'),
+    'Time at which the last scrub was complete.',
+  );
+  const took = metrics.gauge(
+    name('last_duration_seconds'),
+    'Time from the start of the last scrub to its end.',
+  );
+  const checked = metrics.gauge(name('last_layers'), 'Layers that the last scrub has read.');
+  const findings = metrics.gauge(name('findings'), 'Findings of the last scrub and of the current one.', [
     'pass',
     'severity',
   ]);
   const running = metrics.gauge(name('unfinished'), '1 while a scrub is under way or interrupted.');
-  const progress = metrics.gauge(name('unfinished_layers'), 'Layers that it has read.');
+  const progress = metrics.gauge(name('unfinished_layers'), 'Layers that the unfinished scrub has read.');
   const bytes = metrics.gauge(name('read_bytes_total'), 'Bytes of content that all scrubs have read.');
   metrics.before(async () => {
     const { pass, last, readBytes } = await readScrub(layout);

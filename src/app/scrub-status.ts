@@ -58,7 +58,7 @@ const decodeStatus = json.object({
   readBytes: json.integer,
 });
 
-/** Returns the status. A file that is missing or damaged is as before the first scrub. */
+/** Returns the status. A missing or damaged file counts as the state before the first scrub. */
 export async function readScrub(layout: Layout): Promise<ScrubStatus> {
   const what = layout.at(layout.scrub);
   try {

@@ -30,8 +30,8 @@ export interface ScrubOptions {
 }
 
 /**
- * Yields what is wrong, as it is found. The pass is complete when the iteration ends. A pass that is
- * interrupted, by an abort or a kill, is continued after the last layer that was read to its end.
+ * Yields each finding as soon as it is found. The pass is complete when the iteration ends. After an abort or
+ * a kill, the next scrub continues the pass after the last layer that was read to its end.
  * @throws {@link LayerstackError} ERR_STORE_LOCKED while another scrub reads the store,
  *   ERR_INVALID_ARGUMENT for a rate that is not a whole number above 0, ERR_ABORTED.
  */
@@ -149,14 +149,14 @@ class Run {
       await writeScrub(this.#root.layout, status);
     } catch (error) {
       if (!isSystemError(error)) throw error;
-      this.#root.log.warn('the place of the scrub could not be written, so it starts again after a kill', {
+      this.#root.log.warn('the place of the scrub could not be written, so a kill makes it start again', {
         error,
       });
     }
   }
 }
 
-/** Keeps other scrubs off the store. A file system that cannot be written needs no lock. */
+/** Excludes other scrubs of the store. A read-only file system does not need the lock. */
 async function holdAlone({ layout }: Root): Promise<AsyncDisposable> {
   const path = layout.at(layout.scrubLock);
   try {

@@ -54,15 +54,15 @@ export class Snapshots {
    * Takes a snapshot of a container. The container keeps the same files, and can be used further. The
    * snapshot has every write that returned before the call.
    *
-   * In the mode `seal` nothing may write meanwhile, and nothing is copied. A mounted container gets a new
-   * mount at its path: `generation` is that of the new mount, and an event `remount` reports it. Processes
-   * that work in the old mount keep the sealed files. What they write fails with EROFS, until they enter the
-   * path again. The mode `copy` copies what the container has changed since its last snapshot, also while
-   * processes write. The mode `auto` seals, or copies where that is refused. `method` and `consistency` of
-   * the result say what was done.
+   * The mode `seal` copies nothing, but no process may write meanwhile. A mounted container gets a new mount
+   * at its path: `generation` is that of the new mount, and an event `remount` reports it. Processes in the
+   * old mount keep the sealed files. Their writes fail with EROFS until they enter the path again. The mode
+   * `copy` copies the container's changes since its last snapshot, and processes may write meanwhile. The
+   * mode `auto` seals, or copies where a seal is refused. `method` and `consistency` of the result say how
+   * the snapshot was taken.
    *
-   * With `durable` it is on disk when this resolves. After an error nothing has changed, except that the
-   * snapshot of a mounted container stays where `durable` cannot bring it to disk.
+   * With `durable` the snapshot is on disk when this resolves. After an error nothing has changed, except
+   * that the snapshot of a mounted container stays where `durable` cannot bring it to disk.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND; ERR_CONTAINER_BUSY with the processes that write
    *   to it, in the mode `seal`, and where files move during each attempt to copy; ERR_CONTAINER_MOUNTED in
    *   the mode `seal` for a container that runs or is used elsewhere; ERR_SNAPSHOT_NAME_IN_USE;
@@ -93,7 +93,7 @@ export class Snapshots {
   }
 
   /**
-   * Returns the snapshot that an id, the beginning of one, or a name means.
+   * Returns the snapshot with this id, beginning of an id, or name.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT.
    */
   async get(ref: SnapshotRef): Promise<Snapshot> {
@@ -165,9 +165,9 @@ export class Snapshots {
   /**
    * Puts a container in the place of another one, from which it was forked: `onto` gets the files of
    * `child`, and keeps its id, its name and its path. Of several forks the first one wins. Even after a
-   * crash `onto` has its old files or those of the child. Of a container, a snapshot is taken first, and
-   * the container stays.
-   * @returns the snapshot that is below `onto` now
+   * crash `onto` has its old files or those of the child. If `child` is
+   * a container, it is sealed first, and stays.
+   * @returns the snapshot that is now below `onto`
    * @throws {@link LayerstackError} ERR_CONFLICT when `onto` was changed since the fork,
    *   ERR_INVALID_ARGUMENT for the same container or another image, ERR_CONTAINER_NOT_FOUND,
    *   ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_CONTAINER_MOUNTED, ERR_LAYER_DEPTH,
@@ -186,7 +186,7 @@ export class Snapshots {
   /**
    * Lists the changes that lead from one snapshot or container to another one of the same image, sorted,
    * with the kinds of `docker diff`. With one argument: the changes in it since the snapshot or image
-   * directly below it. Walks only the uppers that both do not share. Containers may be mounted.
+   * directly below it. Walks only the uppers that are not shared. Containers may be mounted.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_INVALID_ARGUMENT for
    *   different images, ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED, ERR_STORE_CORRUPT.
    */
@@ -201,9 +201,9 @@ export class Snapshots {
 
   /**
    * Makes one snapshot of a run of snapshots: of `from`, of `to` above it, and of those between. Its files
-   * are hard links to theirs. Whatever stands on the old ones stays as it is, except that idle containers
-   * directly above them are put on the new one. Old snapshots that nothing needs then are removed. The new
-   * one is on disk when this resolves. After an error nothing has changed.
+   * are hard links to theirs. Idle containers directly above the old snapshots are put on the new one. All
+   * other containers and snapshots stay as they are. Old snapshots that nothing needs any more are removed.
+   * The new one is on disk when this resolves. After an error nothing has changed.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `from` is not below `to`, or for a bad name,
    *   ERR_SNAPSHOT_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_SNAPSHOT_NAME_IN_USE, ERR_UPPER_UNSUPPORTED,
    *   ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.

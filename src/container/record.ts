@@ -64,7 +64,7 @@ export function rwLayerOf({ id, name, mountId, initId, parent }: Container): RwL
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What `config.v2.json` says about a container. */
+/** The facts about a container in `config.v2.json`. */
 export type Described = Omit<Container, 'mountId' | 'initId' | 'parent'>;
 
 /**

@@ -68,7 +68,7 @@ export const ERROR_KINDS = {
   ERR_CONTAINER_BUSY: 'conflict',
   /** A container's runtime (runc, crun) is not installed. */
   ERR_RUNTIME_NOT_FOUND: 'unavailable',
-  /** A runtime cannot start a container: the message has its words. */
+  /** A runtime cannot start a container. The message has the runtime's own message. */
   ERR_RUNTIME: 'unavailable',
   /** A container does not have the program that it runs. */
   ERR_COMMAND_NOT_FOUND: 'not-found',

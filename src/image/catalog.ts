@@ -137,7 +137,7 @@ export class Catalog {
     return found;
   }
 
-  /** Skips an image where something is planted in the entry of one of its layers. */
+  /** Skips an image if the entry of one of its layers is planted. */
   async #readUnlessPlanted(
     id: ImageID,
     state: State,

@@ -241,8 +241,9 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
 /** Says how many names a repair writes, and where they come from. */
 function sourcesOf({ salvaged, copied, dropped, isOld }: RebuiltNames): string {
   const age = isOld ? ', which is older than the last start of dockerd' : '';
-  const gone = dropped === 0 ? '' : `; ${String(dropped)} more name images that are not in the store`;
-  return `with ${String(salvaged)} names that it still has and ${String(copied)} of its last good copy${age}${gone}`;
+  const gone =
+    dropped === 0 ? '' : `; ${String(dropped)} other names belong to images that are not in the store`;
+  return `with ${String(salvaged)} names that it still has, and ${String(copied)} names of its last good copy${age}${gone}`;
 }
 
 /** Checks docker's cache of registry blobs. An invalid file in it makes dockerd fail to push the layer. */

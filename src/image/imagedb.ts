@@ -81,7 +81,7 @@ export class ImageDb {
     return this.formOf(id) === 'packed' ? layout.packedImageContent(id) : layout.imageContent(id);
   }
 
-  /** Returns where the config may be: an image whose form changes meanwhile has it in the other place. */
+  /** Returns the possible places of the config. It moves to the other one when the image's form changes. */
   #contentPaths(id: ImageID): Set<string> {
     const { layout } = this.#root;
     return new Set([this.contentPath(id), layout.imageContent(id), layout.packedImageContent(id)]);

@@ -1,8 +1,8 @@
 /**
  * The last good copies of the files of names: the bytes of repositories.json (and of the packed one) when it
- * was last known to be readable. dockerd writes repositories.json too. So the copy is made after each change
- * of layerstack, and when a writer opens the root and finds a file that is newer than its copy. A copy that
- * is older than the last start of dockerd may lack what dockerd changed.
+ * was last known to be readable. layerstack makes the copy after each of its changes. dockerd writes
+ * repositories.json too. So a writer that opens the root makes the copy again if the file is newer. A copy
+ * that is older than the last start of dockerd may lack changes by dockerd.
  *
  * A damaged file is rebuilt from the names that can still be read in it, then from the copy. A name counts
  * only if imagedb has its image.
@@ -21,7 +21,7 @@ import {
   type Written,
 } from './references.ts';
 
-/** Names that were put together again, and where they come from. */
+/** Rebuilt names, and their sources. */
 export interface RebuiltNames {
   readonly names: MutableReferences & Written;
   /** The number of names that the damaged file still has. */
@@ -36,7 +36,7 @@ export interface RebuiltNames {
 
 /** A whole entry of the file: a name and an image. */
 const ENTRY = /"((?:[^"\\\n]|\\.){1,1024})":\s*"(sha256:[0-9a-f]{64})"/g;
-/** A damaged file that is larger is not searched for names. It has far more than any host has. */
+/** A larger damaged file is not searched for names: no host has so many. */
 const MAX_SALVAGED_BYTES = 64 * 1024 * 1024;
 
 export class NamesCopy {
@@ -78,7 +78,7 @@ export class NamesCopy {
   }
 
   /**
-   * Puts the names of a damaged or missing file together again.
+   * Rebuilds the names of a damaged or missing file.
    * @param has - whether imagedb has an image
    */
   async rebuild(path: string, has: (id: ImageID) => boolean): Promise<RebuiltNames> {
@@ -98,7 +98,7 @@ export class NamesCopy {
     return { names, ...counts, isOld: this.#isOld(path) };
   }
 
-  /** Returns the entries that the damaged file still has whole. */
+  /** Returns the whole entries in the damaged file. */
   async #salvage(path: string): Promise<[Reference, ImageID][]> {
     const bytes = await readStoreFile(this.#root.layout.at(path), MAX_SALVAGED_BYTES).catch(
       (error: unknown) => {

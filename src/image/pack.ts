@@ -28,7 +28,7 @@ interface Stores {
 /**
  * Packs images. They are durable on return. Layers that other images have in Docker's form stay extracted.
  * After an error each image has the form that it had.
- * @returns the images of which something was in Docker's form
+ * @returns the images that this call has changed
  * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, also where one is removed meanwhile; ERR_IMAGE_IN_USE
  *   where another image needs all its layers in Docker's form; ERR_UNSUPPORTED where the kernel cannot mount
  *   packed layers; ERR_STORE_CORRUPT for a changed layer; ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
@@ -115,7 +115,8 @@ async function neededBy(
     if (above !== undefined && top !== undefined && lineageOf(root.layout, above).includes(top))
       others.push(nameOf(other));
   }
-  const who = others.length === 0 ? 'BuildKit, or a layer of no image, has' : `${others.join(', ')} also has`;
+  const who =
+    others.length === 0 ? 'BuildKit, or a layer without an image, has' : `${others.join(', ')} also has`;
   const help = others.length === 0 ? 'remove it (layerstack prune)' : 'name the images in one command';
   return new LayerstackError(
     'ERR_IMAGE_IN_USE',
@@ -127,7 +128,7 @@ async function neededBy(
 function unsupported(): LayerstackError {
   return new LayerstackError(
     'ERR_UNSUPPORTED',
-    'this kernel cannot mount packed layers (EROFS with blocks of 512 bytes, Linux 6.4): the image stays in ' +
+    'this kernel cannot mount packed layers (it lacks EROFS with 512-byte blocks, Linux 6.4): the image stays in ' +
       "Docker's form",
   );
 }

@@ -55,7 +55,7 @@ export interface MutableReferences extends References {
 /** The file belongs to the host, so this bound only guards against reading a disk image by mistake. */
 export const MAX_REFERENCES_BYTES = 256 * 1024 * 1024;
 
-/** The way out for a file of names that cannot be read. */
+/** The hint for a file of names that cannot be read. */
 export const REBUILD = '`layerstack fsck --repair` writes the file again from its last good copy';
 
 const decodeFile = json.object({

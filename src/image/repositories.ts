@@ -271,7 +271,7 @@ function missing(path: string): LayerstackError {
   return new LayerstackError('ERR_STORE_CORRUPT', `${path} is missing; ${REBUILD}`, { path });
 }
 
-/** Returns the error for something else in the place of a file of names. */
+/** Returns the error for an object other than a file in the place of a file of names. */
 function notAFile(path: string, cause: Error): LayerstackError {
   const found = LayerstackError.is(cause) ? cause.found : 'a directory';
   const what = found === undefined ? 'not a file' : String(found);

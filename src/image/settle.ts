@@ -1,7 +1,7 @@
 /**
  * Settles packed images: extracts their layers from the tars into Docker's form, verified, as a load of the
  * same layers does. Then dockerd sees the images. Containers keep working, since a mount finds the layers in
- * the form that they have. The tars go when the layers are published.
+ * the form that they have. Publishing the layers removes the tars.
  */
 import { chainIds, type ImageID } from '../core/digest.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';

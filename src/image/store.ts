@@ -259,7 +259,8 @@ export class ImageStore {
    *   ERR_REFERENCE_INVALID when the text can be neither.
    */
   async resolve(nameOrId: string): Promise<ImageID> {
-    // One look shows that an image exists. Only a failed look has to be repeated during a change.
+    // One look is enough if it finds the image. A look that finds nothing is repeated, because the image may
+    // be changing its form.
     const digits = digitsOf(nameOrId);
     const id = digits?.length === 64 ? imageIdOf(digestOfHex(digits)) : undefined;
     if (id !== undefined && this.#db.has(id)) return id;
@@ -422,9 +423,9 @@ export class ImageStore {
   }
 
   /**
-   * Takes one form from those of the layers that are in both: the extracted one unless an image in Docker's
-   * form has it. Layers below mounted containers stay in both until a later collection. A failure is logged,
-   * and the next writer repeats this.
+   * Removes one form of each layer that is in both forms: the extracted form, unless an image in Docker's
+   * form has the layer. Layers below mounted containers stay in both forms until a later collection. A
+   * failure is logged, and the next writer repeats this.
    */
   dropSecondForms(chains: readonly ChainID[]): Promise<void> {
     return this.#collector.dropSecondForms(chains);

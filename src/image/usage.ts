@@ -23,7 +23,7 @@ export interface ImageUsage {
   readonly UnusedLayers: { readonly Count: number; readonly Size: number };
 }
 
-/** What uses the layers of a store. */
+/** The users of a store's layers. */
 export interface LayerUses {
   /** The images of `docker images`. */
   readonly images: readonly ImageSummary[];

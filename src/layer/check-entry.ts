@@ -131,7 +131,7 @@ async function lostContent(
   return { ...problem, advice: REPLACE, repair };
 }
 
-/** Gives the layer a directory, unless that was removed meanwhile. The caller holds {@link REPAIR}. */
+/** Gives the layer a directory. Fails if that was removed meanwhile. The caller holds {@link REPAIR}. */
 async function claim(root: Root, chainId: ChainID, cacheId: string): Promise<void> {
   const { layout } = root;
   const diff = layout.at(layout.overlay(cacheId, 'diff'));

@@ -107,7 +107,9 @@ export async function* checkOrphans(
       message: isNeeded
         ? 'a container has this directory in its `lower`, but no layer or snapshot has it'
         : 'no layer, container or BuildKit snapshot uses this directory',
-      advice: isNeeded ? 'keep it as long as the container' : '`prune --orphans` removes it, if it may go',
+      advice: isNeeded
+        ? 'keep it as long as the container'
+        : "`prune --orphans` removes it, if it cannot hold anybody's work",
     };
   }
 }

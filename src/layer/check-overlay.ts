@@ -71,7 +71,7 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
       severity: 'error',
       path,
       message: `${owner} has the short name of ${layout.overlay(other)} in \`link\``,
-      advice: 'repair writes its own',
+      advice: 'repair writes its own name',
       repair: () => writeLink(root, id),
     };
     return;

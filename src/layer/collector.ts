@@ -144,7 +144,7 @@ export class LayerCollector {
     return layers;
   }
 
-  /** Renames the extracted ones of the layers, and begins to delete them. The caller holds their locks. */
+  /** Renames the extracted layers, and begins to delete them. The caller holds their locks. */
   async #removeClassic(chainIds: readonly ChainID[]): Promise<void> {
     const { layout } = this.#root;
     const departing = chainIds

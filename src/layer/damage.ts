@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { ChainID } from '../core/digest.ts';
 import type { DamageOptions, Layer, LayerStore } from './store.ts';
 
-/** A comparison reads on a thread of its own. More of them than processors only compete. */
+/** Each comparison reads on a thread of its own. More threads than processors do not make it faster. */
 const AT_ONCE = Math.max(2, availableParallelism());
 
 export class DamageCheck {

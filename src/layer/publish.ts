@@ -304,7 +304,7 @@ export class Publication {
         await removeLayerEntries(this.#root.layout, [replaced.name], () => false);
         await this.#root.session().unmark(markersOf(replaced));
       } catch (error) {
-        this.#root.log.warn('a replaced layer could not be removed; the next writer will', { error });
+        this.#root.log.warn('a replaced layer could not be removed; the next writer removes it', { error });
       }
     }
   }

@@ -1,8 +1,8 @@
 /**
- * Layers in both forms. Between the steps of a settle or a pack, layers are extracted and packed. Then the
- * extracted form counts. A process that dies there leaves them so, and so does a pack while containers on
- * them are mounted. This file says which form goes. A layer stays extracted as long as an image in Docker's
- * form, BuildKit, or an extracted layer above it needs that.
+ * Layers in both forms. Between the steps of a settle or a pack, layers are both extracted and packed. Then
+ * the extracted form is used. Both forms also stay after a kill between the steps, and after a pack while
+ * containers on the layers are mounted. This file decides which form is removed. A layer stays extracted as
+ * long as an image in Docker's form, BuildKit, or an extracted layer above it needs that form.
  */
 import type { ChainID } from '../core/digest.ts';
 import { mountState } from '../system/mounts.ts';
@@ -20,16 +20,16 @@ export function hasBothForms(root: Root, chainId: ChainID): boolean {
   return isClassic(root, chainId) && hasPacked(root.layout, chainId);
 }
 
-/** The layers that the extracted form must stay for. */
+/** The layers whose extracted form is needed. */
 export interface ClassicNeeds {
-  /** Returns those of the layers that nothing needs extracted, children before parents. */
+  /** Returns the candidates whose extracted form nothing needs, children before parents. */
   unneeded(candidates: readonly ChainID[]): ChainID[];
-  /** Returns whether an image in Docker's form, or BuildKit, has the layer. */
+  /** Returns whether an image in Docker's form, or BuildKit, uses the layer. */
   has(chainId: ChainID): boolean;
 }
 
 /**
- * Reads what needs extracted layers.
+ * Finds the layers whose extracted form is needed.
  * @param tops - the top layers of the images in Docker's form
  */
 export async function classicNeeds({ layout }: Root, tops: Iterable<ChainID>): Promise<ClassicNeeds> {
@@ -91,9 +91,9 @@ export interface UnmountedLayers extends Disposable {
 }
 
 /**
- * Returns those of the layers on which no RW layer is mounted. RW layers on them are not mounted until this
- * is disposed. It never waits: a layer below an RW layer that is at work is left out. Mounts in other mount
- * namespaces are not seen (docs/reliability.md). The caller keeps RW layers from being made (`REPAIR`).
+ * Returns the layers on which no RW layer is mounted. Until this is disposed, RW layers on them cannot be
+ * mounted. It never waits: it leaves out a layer if an RW layer above it is locked. Mounts in other mount
+ * namespaces are not seen (docs/reliability.md). The caller holds the lock `REPAIR`, so no RW layer is made.
  */
 export async function unmountedLayers(root: Root, chainIds: readonly ChainID[]): Promise<UnmountedLayers> {
   const { layout, locks } = root;

@@ -97,7 +97,7 @@ export class Staging {
       return await this.#fill(cacheId, writeSet, source, options);
     } catch (error) {
       await this.#remove(cacheId, writeSet).catch((removalError: unknown) => {
-        this.#root.log.warn('a failed layer could not be removed; the next writer will', {
+        this.#root.log.warn('a failed layer could not be removed; the next writer removes it', {
           error: removalError,
         });
       });

@@ -294,10 +294,10 @@ export class LayerStore {
   }
 
   /**
-   * Gives extracted layers a packed copy, durably. Until {@link collect} takes one of the two forms away, the
-   * extracted one counts. The copies stay at least until the result is disposed. They are noted as unused, so
-   * that the next writer compares both forms if this process dies. Copies that the store has got meanwhile
-   * are still staged afterwards, and the caller discards them.
+   * Gives extracted layers a packed copy, durably. Until {@link collect} removes one of the two forms, the
+   * extracted one is used. The copies stay at least until the result is disposed. They are noted as unused:
+   * if this process dies, the next writer examines both forms. Copies that another process has published
+   * meanwhile are still staged afterwards, and the caller discards them.
    * @param images - the layers of each, bottom first
    * @throws {@link LayerstackError} the errors of {@link publish}.
    */
@@ -321,8 +321,8 @@ export class LayerStore {
   }
 
   /**
-   * Returns those of the extracted layers that nothing would need in this form, topmost first, if only the
-   * images with these top layers were in it.
+   * Returns the extracted layers whose form nothing would need if only the images with these top layers were
+   * in Docker's form. The topmost layer comes first.
    */
   async packable(candidates: readonly ChainID[], classicTops: Iterable<ChainID>): Promise<ChainID[]> {
     const needs = await classicNeeds(this.#root, classicTops);
@@ -435,7 +435,7 @@ export class LayerStore {
   /**
    * Removes unused layers among the candidates, the layers below them and the noted ones; with `all`, among
    * all layers. A layer is unused if no image, container, other layer, pin or BuildKit snapshot refers to it.
-   * Used layers that are in both forms lose the one that is not needed (layer/second-forms.ts).
+   * Of used layers in both forms, it removes the form that is not needed (layer/second-forms.ts).
    * The layers no longer exist on return, even if this process crashes then; their bytes are deleted in the
    * background, see {@link drain}. Not synced.
    * @returns the removed layers, children before parents

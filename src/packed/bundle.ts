@@ -61,7 +61,7 @@ export async function archiveBundle(
   };
 }
 
-/** A store's named volumes are not for archives, which belong to no store. */
+/** Refuses named volumes, which belong to a store. An archive does not belong to a store. */
 const noVolume = (): undefined => undefined;
 
 function hostSettings(hostConfig: HostConfig): HostSettings {

@@ -1,7 +1,7 @@
 /**
- * Runs a command in an image archive in place. The place of the archive is that of the run. The runtime
- * inherits the place's lock. So a kill of layerstack leaves the root file system to a command that still
- * runs, and the next writer removes it afterwards.
+ * Runs a command in an image archive in place. The run uses the place of the archive as its directory.
+ * The runtime inherits the place's lock. So after a kill of layerstack, a command that still runs keeps its
+ * root file system. When the command has ended, the next writer removes it.
  */
 import { join } from 'node:path';
 import { ioOf, runResult, type ProcessOptions, type RunResult } from '../container/run/options.ts';
@@ -23,7 +23,7 @@ export interface RunArchiveOptions
 }
 
 /**
- * Mounts the archive below `base`, and runs a command in it. Leaves nothing.
+ * Mounts the archive below `base`, and runs a command in it. Removes everything afterwards.
  * @throws {@link LayerstackError} the errors of `mountImage`, `writeBundle` and `startRun`.
  */
 export async function runArchive(

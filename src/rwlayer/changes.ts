@@ -17,7 +17,7 @@ export interface Change {
   readonly path: string;
 }
 
-/** Another process may pack the image meanwhile. Several times in a row are not a coincidence. */
+/** Another process may pack the image during the read. Then the read is tried again, at most this often. */
 const TRIES = 5;
 
 /**
@@ -27,8 +27,8 @@ const TRIES = 5;
  */
 export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
   const { parent } = layer;
-  // A pack must not take the extracted layers meanwhile. A root that is open read-only cannot keep it from
-  // that.
+  // The pin keeps a pack from removing extracted layers during the read. A root that is open read-only cannot
+  // pin.
   await using _pin = await layers.pin(parent === undefined ? [] : [parent]);
   for (let tries = 1; ; ++tries) {
     await using lowers = await openDirectories(root, layers, layer);

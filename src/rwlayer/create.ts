@@ -41,7 +41,7 @@ export class Bases {
   /** @see RwLayerStore.base */
   async pin(parent: ChainID | undefined, signal: AbortSignal | undefined): Promise<PinnedBase> {
     if (parent === undefined) return { parent, lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
-    // A deletion of a layer takes its lock exclusively, and a repair of any layer the other lock.
+    // Deleting a layer takes its lock exclusively. Repairing any layer takes the lock REPAIR exclusively.
     const lock = await this.#root.locks.acquireAll('layers', [parent, REPAIR], { signal, shared: true });
     try {
       const lowers = this.#knownStack(parent);
@@ -119,7 +119,10 @@ function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchSte
   ];
 }
 
-/** The root directory of a root file system is the upper's: above a sealed upper it begins as that one's. */
+/**
+ * The upper's root directory is that of the root file system. Above a sealed upper, it starts as a copy of
+ * the sealed upper's.
+ */
 function directorySteps(layout: Layout, overlay: Overlay, { mountId, sealed }: NewRwLayer): BatchStep[] {
   const [below] = sealed;
   if (below === undefined) return overlay.createSteps(mountId);

@@ -49,8 +49,8 @@ export function areNamed(root: Root, { parent }: RwLayer): boolean {
 
 /**
  * Does {@link openLowers} for a reader of the directories. A flat tree is not needed. dockerd gives short
- * names of its own to the packed layers that it extracts. Then `lower` has names that lead nowhere, and the
- * layers say what their names are.
+ * names of its own to the packed layers that it extracts. Then some names in `lower` have no target, and the
+ * layers' own files give the names.
  */
 export async function openDirectories(root: Root, layers: LayerStore, layer: RwLayer): Promise<Lowers> {
   const names = namedLowers(root, layer);
@@ -71,7 +71,7 @@ function constant(list: readonly string[]): Lowers {
   return { list, packed: false, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
-/** Returns whether all those of the lowers that are short names lead to a layer. */
+/** Returns whether each short name among the lowers leads to a layer. */
 export function hasShortNames(layout: Layout, lowers: readonly string[]): boolean {
   return lowers.every((lower) => !lower.startsWith('l/') || isShortName(layout, lower));
 }

@@ -1,7 +1,7 @@
 /**
  * The directories of overlay2 that no layer, container, snapshot, writer or BuildKit snapshot explains. A
- * directory is removable where nobody's work can be in it: it was never the upper of a mount, and nothing
- * needs it. The traces of a mount are in the directory itself: overlayfs makes `work/work` in the work
+ * directory is removable if it cannot hold anybody's work: it was never the upper of a mount, and nothing
+ * needs it. A mount leaves its traces in the directory itself: overlayfs makes `work/work` in the work
  * directory of an upper, and never in that of a lower. So this does not depend on the program that made the
  * directory; dockerd 20.10 to 26 make the same entries.
  */
@@ -20,12 +20,12 @@ import type { Marker } from '../system/session.ts';
 import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
 import { rwLayerOverlays } from './check.ts';
 
-/** What a directory was, by its own entries. */
+/** The kind of a directory, judged by its entries. */
 export type OrphanKind = 'layer' | 'init' | 'empty' | 'writable' | 'sealed' | 'buildkit' | 'unknown';
 
 /**
- * `removable`: nobody's work can be in it. `forced`: it may hold work, so only `force` removes it. `needed`:
- * something uses it, so it stays.
+ * `removable`: it cannot hold anybody's work. `forced`: it may hold work, so only `force` removes it.
+ * `needed`: something uses it, so it stays.
  */
 export type OrphanState = 'removable' | 'forced' | 'needed';
 
@@ -68,7 +68,7 @@ const OWN_ENTRIES = new Set(['diff', 'link', 'lower', 'work', 'merged', 'committ
 const BUILDKIT_NAME = /^[0-9a-z]{25}$/;
 const INIT = '-init';
 
-/** The kind of a directory, and why it may or may not be removed. */
+/** The kind of a directory, its state, and the reason. */
 type Verdict = Pick<Orphan, 'kind' | 'state' | 'reason'>;
 
 const removable = (kind: OrphanKind, reason: string): Verdict => ({ kind, state: 'removable', reason });
@@ -130,7 +130,7 @@ async function verdictOf(layout: Layout, id: string): Promise<Verdict> {
   if (!isHex64(id.endsWith(INIT) ? id.slice(0, -INIT.length) : id))
     return BUILDKIT_NAME.test(id)
       ? forced('buildkit', "its name is in BuildKit's form, but BuildKit's database does not name it")
-      : forced('unknown', 'its name is in the form of no program that is known');
+      : forced('unknown', 'its name does not have the form of any known program');
   const strange = [...entries].find((name) => !OWN_ENTRIES.has(name));
   if (strange !== undefined) return forced('unknown', `it has the unknown entry ${JSON.stringify(strange)}`);
   const isEmpty = (await listEntries(layout, layout.overlay(id, 'diff'))).length === 0;
@@ -151,7 +151,7 @@ function mountedAt(layout: Layout, id: string): number | undefined {
   return statEntry(layout.at(`${layout.overlay(id, 'work')}/work`))?.mtimeMs;
 }
 
-/** Marks those that a mount has, in any mount namespace that this process can see. */
+/** Marks the directories that are part of a mount in any mount namespace that this process can see. */
 async function keepMounted(layout: Layout, verdicts: Map<string, Verdict>): Promise<void> {
   const tables = await mountTables();
   for (const [id, verdict] of verdicts) {
@@ -162,7 +162,7 @@ async function keepMounted(layout: Layout, verdicts: Map<string, Verdict>): Prom
   }
 }
 
-/** Marks those that are in the `lower` of a directory that stays. */
+/** Marks the directories that the `lower` of a staying directory names. */
 async function keepLowers(layout: Layout, verdicts: Map<string, Verdict>, force: boolean): Promise<void> {
   const byLink = new Map([...verdicts.keys()].map((id) => [linkOf(layout, id), id]));
   const goes = (id: string): boolean => {
@@ -211,9 +211,9 @@ async function factsOf(
 }
 
 /**
- * Removes those directories that nothing has claimed since they were listed, and returns them. They are gone
- * from their places on return of the rename, even if this process dies then. A repair that gives a directory
- * to a layer holds the same lock.
+ * Removes the directories that nothing has claimed since they were listed, and returns their names. A rename
+ * takes each out of its place. If this process dies after it, the next writer deletes the files. A repair
+ * that gives a directory to a layer holds the same lock.
  */
 async function removeOrphans(
   root: Root,
@@ -235,9 +235,12 @@ async function removeOrphans(
     );
   }
   for (const id of going)
-    await root.aftermath.run(`the files of ${layout.overlay(id)} are left to the next writer`, async () => {
-      await removeOverlay(layout, gone(id));
-      await session.unmark(markersOf(id));
-    });
+    await root.aftermath.run(
+      `the files of ${layout.overlay(id)} stay until the next writer removes them`,
+      async () => {
+        await removeOverlay(layout, gone(id));
+        await session.unmark(markersOf(id));
+      },
+    );
   return new Set(going);
 }

@@ -1,10 +1,10 @@
 /**
  * Replaces the mount of an RW layer by another one at the same path. The new overlay is mounted in a second
- * directory of overlay2, *beside* that of the RW layer. Then one rename exchanges the two directories, and a
- * mount goes with its directory: the path leads to the old mount or to the new one, at every moment and after
- * a kill. The caller makes that rename, since it is also the step that changes the stack. It needs no feature
- * of the kernel beyond the exchange, and nobody has to leave the old mount. Its users keep its files, and can
- * read them. The caller holds the RW layer's lock.
+ * directory of overlay2, *beside* that of the RW layer. Then one rename exchanges the two directories. A
+ * mount moves with its directory. So the path leads to the old mount or to the new one, at every moment and
+ * after a kill. The caller makes that rename, since it is also the step that changes the stack. Of the kernel
+ * this needs only the exchange. Processes may stay in the old mount: they can still read its files. The
+ * caller holds the RW layer's lock.
  */
 import { isSystemError } from '../core/errors.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
@@ -44,7 +44,7 @@ export class Replacement {
     return [this.#beside.makeStep(), this.#beside.mountStep(lowers, this.#count.readOnly)];
   }
 
-  /** Returns the steps that count the new generation. One that is counted and not made does no harm. */
+  /** Returns the steps that count the new generation. To count one that is not made is harmless. */
   countSteps(): BatchStep[] {
     const { generation } = this;
     return nextCountSteps(this.#root.layout, this.#layer.mountId, { ...this.#count, generation });
@@ -73,8 +73,8 @@ export class Replacement {
 }
 
 /**
- * Undoes a replacement before the exchange: the new mount goes, and the old one can be written again. It can
- * be repeated.
+ * Undoes a replacement before the exchange: removes the new mount, and makes the old one writable again. It
+ * can be repeated.
  * @param layer - undefined when its container was removed
  */
 export async function withdraw(root: Root, layer: RwLayer | undefined, beside: string): Promise<void> {

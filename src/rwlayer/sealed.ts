@@ -61,7 +61,7 @@ function unknownStack(layout: Layout, { key, owner, mountId }: RwLayer): Layerst
   );
 }
 
-/** Returns the overlay2 directory that a lower leads to; undefined when it leads nowhere. */
+/** Returns the overlay2 directory that a lower leads to; undefined without a valid target. */
 export function targetOf(layout: Layout, lower: string): string | undefined {
   if (!isShortName(lower)) return undefined;
   return TARGET.exec(readLink(layout.at(`${layout.overlay2}/${lower}`)) ?? '')?.[1];
@@ -69,7 +69,7 @@ export function targetOf(layout: Layout, lower: string): string | undefined {
 
 /**
  * Returns the overlay2 directory that a short name of a sealed upper leads to.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it leads nowhere.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it has no valid target.
  */
 export function overlayOf(layout: Layout, shortName: string): string {
   const id = targetOf(layout, shortName);
@@ -77,7 +77,7 @@ export function overlayOf(layout: Layout, shortName: string): string {
   const path = layout.at(`${layout.overlay2}/${shortName}`);
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `the short name of a snapshot, ${path}, leads nowhere: \`layerstack fsck --repair\` creates it again`,
+    `the short name of a snapshot, ${path}, has no valid target: \`layerstack fsck --repair\` creates it again`,
     { path },
   );
 }
@@ -98,7 +98,7 @@ export interface Uppers {
 
 /**
  * Returns the uppers of an RW layer, topmost first.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when a short name leads nowhere; the errors of
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when a short name has no valid target; the errors of
  *   {@link sealedBelow}.
  */
 export function uppersOf(layout: Layout, layer: RwLayer): Uppers {
@@ -134,10 +134,9 @@ export function replaceLowerSteps(layout: Layout, id: string, lowers: readonly s
 }
 
 /**
- * Returns the steps that note what is about to be put directly above a sealed upper. They precede the step
- * that does it. Notes of what is removed stay, so a note is only a place to look. A sealed upper that is
- * still below something is found by its own notes: whatever is higher up has something directly above it,
- * too.
+ * Returns the steps that note a child which is about to be put directly above a sealed upper. They precede
+ * the step that does it. Notes of removed children stay, so a note only says where to look. A note names
+ * direct children only. That is enough: each RW layer higher up stands on a direct child.
  */
 export function childSteps(layout: Layout, sealed: string, child?: string): BatchStep[] {
   const mkdir = (path: string): BatchStep => ({ op: 'mkdir', path, mode: 0o700, exist: true });

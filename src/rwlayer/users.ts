@@ -1,4 +1,4 @@
-/** Finds who uses a mounted root file system, and refuses what they do not allow. */
+/** Finds the processes that use a mounted root file system, and refuses the operations that they prevent. */
 import { LayerstackError } from '../core/errors.ts';
 import { mountUses } from '../system/mounts.ts';
 import type { MountUser, MountUses } from '../system/native.ts';
@@ -12,9 +12,9 @@ const NAMED = 3;
 
 /**
  * Requires that only the mount at the path of the RW layer can write to its upper. Other mounts of the
- * overlay could: those in the namespace of a runtime, and bind mounts. A copy at the same path in another
- * namespace, which no process uses, does not count: it ends when the mount point is removed. Mounts below it
- * would be lost.
+ * overlay also could: those in the namespace of a runtime, and bind mounts. One kind does not count: a mount
+ * at the same path in another namespace that no process uses. It ends when the mount point is removed. Mounts
+ * below the mount are refused too, since they would be lost.
  * @throws {@link LayerstackError} ERR_CONTAINER_BUSY, with the processes.
  */
 export async function requireSoleMount(root: Root, layer: RwLayer): Promise<void> {
@@ -69,7 +69,7 @@ function requireNothingBelow(root: Root, layer: RwLayer, below: readonly string[
     throw busy(root, layer, `has something mounted below it, at ${below[0]}: unmount that first`);
 }
 
-/** A copy in or out, or an export, works in the mount that it began with. */
+/** Requires that no copy or export is at work: each keeps the mount that it began with. */
 async function requireNoOperation(root: Root, layer: RwLayer): Promise<void> {
   const held = readMountCount(root.layout, layer.mountId)?.held ?? [];
   if (held.length === 0) return;

@@ -32,7 +32,7 @@ export async function* checkSnapshots(
       if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
       yield {
         ...broken(layout.snapshot(id), error.message),
-        advice: `delete the record when nothing in ${layout.overlay(id, 'diff')} is of use`,
+        advice: `delete the record when you need nothing from ${layout.overlay(id, 'diff')}`,
       };
     }
   }
@@ -59,8 +59,8 @@ async function* checkSnapshot(root: Root, layers: LayerChains, snapshot: Snapsho
 type LayerChains = Pick<LayerStore, 'chain'>;
 
 /**
- * Returns a name in `lower` whose directory is missing. The names of packed layers lead nowhere: they are not
- * looked at where the chain of the image is complete, which a mount takes its layers from.
+ * Returns a name in `lower` whose directory is missing. The short names of packed layers have no target. If
+ * the chain of the image is complete, a mount uses the chain, so these names are not checked.
  */
 async function lostLower(
   layout: Layout,
@@ -90,6 +90,6 @@ function broken(path: string, message: string): Problem {
     severity: 'error',
     path,
     message,
-    advice: 'what is on top of it cannot be mounted: remove that, then the snapshot',
+    advice: 'containers on top of it cannot be mounted: remove them, then the snapshot',
   };
 }

@@ -1,4 +1,4 @@
-/** Finds what is on top of a snapshot: the RW layers that have its upper among their lowers. */
+/** Finds the children of a snapshot: the RW layers that have its upper among their lowers. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -13,9 +13,9 @@ import { hasDirectory, statEntry } from '../system/store-files.ts';
 const SLICE = 64;
 
 /**
- * Returns the RW layers that need the snapshot. Their keys are ids of containers and snapshots. A container
- * may pass the need on to a new snapshot, and be rolled back or removed before it is read. So the entries are
- * listed again until none is new.
+ * Returns the RW layers that need the snapshot. Their keys are ids of containers and snapshots. During the
+ * read, a seal may move the dependency from a container to a new snapshot. So the entries are listed again
+ * until none is new.
  */
 export async function childrenOf(layout: Layout, id: string): Promise<Pick<RwLayer, 'key' | 'mountId'>[]> {
   const children: Pick<RwLayer, 'key' | 'mountId'>[] = [];
@@ -34,8 +34,8 @@ export async function childrenOf(layout: Layout, id: string): Promise<Pick<RwLay
 }
 
 /**
- * Returns whether anything needs the snapshot. Its children were noted (rwlayer/sealed.ts), so only
- * these are read, again until no note is new. Without notes, everything is read.
+ * Returns whether anything needs the snapshot. Its children are noted (rwlayer/sealed.ts), so only these are
+ * read, until no note is new. Without notes, all RW layers are read.
  */
 export async function isNeeded(layout: Layout, id: string): Promise<boolean> {
   if (statEntry(layout.at(layout.childrenOf(id))) === undefined)
@@ -68,8 +68,8 @@ function resolver(layout: Layout, id: string): (lower: string) => boolean {
 }
 
 /**
- * Requires that the short name of a snapshot is whole, since {@link childrenOf} finds children by it. A
- * snapshot whose files are missing needs none.
+ * Requires that the short name of a snapshot is valid, since {@link childrenOf} finds children by it. A
+ * snapshot whose files are missing does not need one.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT.
  */
 export function requireShortName(layout: Layout, id: string, title: string): void {
@@ -79,8 +79,8 @@ export function requireShortName(layout: Layout, id: string, title: string): voi
   const path = layout.at(layout.overlay(id, 'link'));
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `${title} stays, since its short name in ${path} is damaged, and containers may need it: ` +
-      '`layerstack fsck --repair` writes the name again',
+    `${title} cannot be removed: its short name in ${path} is damaged, so its children cannot be found; ` +
+      'run `layerstack fsck --repair` first',
     { id, path },
   );
 }

@@ -1,6 +1,6 @@
 /**
  * Copies the upper of a container into a snapshot, while the container may be written to. Its stack does not
- * change. The record is written when the copy is whole, so a kill leaves the snapshot or nothing of it.
+ * change. The record is written when the copy is whole. So a kill leaves the whole snapshot or nothing.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { ContainerDocuments } from '../container/fork.ts';
@@ -13,7 +13,7 @@ import { spaceError } from '../system/space.ts';
 import { freezeUsers, thaw } from './freezer.ts';
 import { belowSnapshot, partSteps, publishStep, stageSteps } from './parts.ts';
 import type { SnapshotRecord } from './record.ts';
-import { settle } from './settle.ts';
+import { resumeSnapshot } from './resume.ts';
 import type { Snapshot, SnapshotConsistency } from './snapshot.ts';
 import type { SealedStack } from './stack.ts';
 import type { SnapshotOptions } from './options.ts';
@@ -32,8 +32,8 @@ export interface Copying {
 /**
  * Copies the upper, and publishes the record. The caller holds the container's lock. After an error nothing
  * has changed.
- * @throws {@link LayerstackError} ERR_UNSUPPORTED where its processes cannot be frozen and have to be,
- *   ERR_CONTAINER_BUSY where files move during each attempt, ERR_NO_SPACE; system errors.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED with `freeze`, where the processes cannot be
+ *   frozen; ERR_CONTAINER_BUSY where files move during each attempt; ERR_NO_SPACE; system errors.
  */
 export async function copyUpper(root: Root, layer: RwLayer, copying: Copying): Promise<Snapshot> {
   const { layout, disk } = root;
@@ -47,16 +47,16 @@ export async function copyUpper(root: Root, layer: RwLayer, copying: Copying): P
     const bytes = await call(native.contentSize(layout.at(layout.overlay(id, 'diff'))));
     const snapshot: Snapshot = { ...facts, method: 'copied', consistency, bytes };
     await complete(root, layer, { snapshot, documents }, copying.stack);
-    // The record is on disk as soon as it is published. So the copied files must be, too.
+    // The record is on disk as soon as it is published. So the copied files must be on disk too.
     await disk.sync();
     await session.unmark(markers, [publishStep(layout, id)]);
     if (options.durable === true) await disk.sync();
     return snapshot;
   } catch (error) {
     await root.aftermath.run(
-      'what is left of a snapshot that failed stays until the next writer',
+      'parts of a failed snapshot stay until the next writer removes them',
       async () => {
-        await settle(root, id, 'undo', layer);
+        await resumeSnapshot(root, id, 'undo', layer);
         await session.unmark(markers);
       },
     );
@@ -76,7 +76,7 @@ async function complete(
   await call(native.batch(layout.root, [...parts, ...stageSteps(layout, record)]));
 }
 
-/** Copies the upper, with the container's processes frozen where that is possible and wanted. */
+/** Copies the upper. Freezes the container's processes where that is possible, unless `freeze` is false. */
 async function copyFrozen(
   root: Root,
   layer: RwLayer,

@@ -1,4 +1,4 @@
-/** Deletes, in the background, the trees that removals and rollbacks have put away. */
+/** Deletes, in the background, the trees that removals and rollbacks have renamed. */
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 
@@ -11,8 +11,8 @@ export class Deletions {
   }
 
   /**
-   * Deletes the trees, then removes the markers. The renames that put the trees away are on disk before. A
-   * failure is logged, and leaves both to the next writer.
+   * Deletes the trees, then removes the markers. The renames of the trees are on disk before the call. A
+   * failure is logged. Then the next writer removes both.
    */
   later(markers: readonly Marker[], trees: readonly string[]): void {
     const running = (async () => {
@@ -24,7 +24,9 @@ export class Deletions {
             ...trees.map((path) => ({ op: 'removeTree', path }) as const),
           ]);
       } catch (error) {
-        this.#root.log.warn('files that were put away are left to the next writer', { error: String(error) });
+        this.#root.log.warn('renamed files stay until the next writer removes them', {
+          error: String(error),
+        });
       }
     })();
     this.#running.add(running);

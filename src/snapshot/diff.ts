@@ -15,7 +15,7 @@ import { removed } from './fork.ts';
 import { titleOf } from './remove.ts';
 import { isSnapshot, type Snapshot } from './snapshot.ts';
 
-/** One of both objects that are compared. */
+/** One of the two objects that are compared. */
 interface Side {
   readonly layer: RwLayer;
   /** The overlay2 directories of its uppers, topmost first. */
@@ -25,8 +25,8 @@ interface Side {
 }
 
 /**
- * Returns the changes that lead from `before` to `after`; without `before`, from what is directly below
- * `after`. They are sorted by path, with a directory before its content.
+ * Returns the changes that lead from `before` to `after`. Without `before`, `after` is compared with the
+ * snapshot or image directly below it. The changes are sorted by path, with a directory before its content.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for different images, ERR_SNAPSHOT_NOT_FOUND,
  *   ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED, ERR_STORE_CORRUPT.
  */
@@ -88,7 +88,7 @@ function belowOf({ layer, ids, requireSame }: Side): Side {
   return { layer, ids: ids.slice(1), requireSame };
 }
 
-/** Returns the number of uppers that both have at the bottom of their stacks. */
+/** Returns the number of uppers at the bottom that both stacks share. */
 function countShared(a: readonly string[], b: readonly string[]): number {
   let shared = 0;
   while (shared < Math.min(a.length, b.length) && a.at(-1 - shared) === b.at(-1 - shared)) shared++;

@@ -1,7 +1,7 @@
 /**
- * Snapshots with a time at which they may go. `layerstack/expiring/<seconds>-<id>` notes each of them
- * before it is taken, so that a writer sees without reading records whether one is due. The next writer and
- * `prune` remove what is due, unless something needs it: then they try again the next time.
+ * Snapshots that expire. `layerstack/expiring/<seconds>-<id>` notes each of them before it is taken. So a
+ * writer finds expired snapshots without reading records. The next writer and `prune` remove expired
+ * snapshots. While something needs one, it stays, and later writers try again.
  */
 import { isHex64 } from '../core/digest.ts';
 import { isError, LayerstackError } from '../core/errors.ts';
@@ -18,7 +18,7 @@ import type { Snapshot } from './snapshot.ts';
 const NOTE = /^(\d{1,12})-([0-9a-f]{64})$/;
 
 /**
- * Parses the time at which a snapshot may go: a duration from now (`1h`), a date, or seconds since 1970.
+ * Parses the time at which a snapshot expires: a duration from now (`1h`), a date, or seconds since 1970.
  * @returns RFC3339
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for another text, or a time that has passed.
  */
@@ -33,7 +33,7 @@ export function parseExpiry(text: string, now = new Date()): string {
   );
 }
 
-/** Notes that a snapshot, which is about to be taken, expires. */
+/** Notes when a snapshot that is about to be taken expires. */
 export async function noteExpiry(
   { layout }: Root,
   { id, expires }: Pick<Snapshot, 'id' | 'expires'>,
@@ -56,8 +56,8 @@ async function dueNotes(layout: Layout, now: number): Promise<{ name: string; id
 }
 
 /**
- * Removes the snapshots that are due and that nothing needs, children before their parents.
- * @param remove - removes one, with ERR_SNAPSHOT_IN_USE where something needs it
+ * Removes the expired snapshots that nothing needs, children before their parents.
+ * @param remove - removes one; throws ERR_SNAPSHOT_IN_USE where something needs it
  */
 export async function removeExpired(
   { layout, log }: Root,

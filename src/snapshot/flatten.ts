@@ -1,7 +1,7 @@
 /**
  * Keeps stacks short. When a container stands on {@link FLATTEN_AT} sealed uppers, they are merged in the
- * background into one, with hard links of their files. The next seal of the container puts it on the merged
- * one. The snapshots stay as they are, and so does what is mounted.
+ * background into one, with hard links of their files. The next seal puts the container on the merged upper.
+ * Snapshots and mounts do not change.
  *
  * A merged upper is a snapshot that is not listed. `layerstack/snapshots/<id>.flat` names it, where `<id>`
  * is the topmost snapshot that it merges.
@@ -19,12 +19,12 @@ import type { Snapshot } from './snapshot.ts';
 
 /** The height at which a stack is merged. */
 export const FLATTEN_AT = 64;
-/** With so many lowers, of which the image has some, a seal waits for the merge: 128 can be mounted. */
+/** A seal waits for the merge at this many lowers, those of the image included: 128 can be mounted. */
 const WAIT_AT = 96;
-/** With so many lowers, so many sealed uppers are merged. */
+/** A stack of {@link WAIT_AT} lowers is merged when it has this many sealed uppers. */
 const FLATTEN_DEEP_AT = 8;
 
-/** A stack that stays as it is until this is disposed. */
+/** A stack that does not change until this is disposed. */
 export interface ShortStack extends Disposable {
   readonly stack: SealedStack;
 }
@@ -32,7 +32,7 @@ export interface ShortStack extends Disposable {
 export class Flats {
   readonly #root: Root;
   readonly #containers: ContainerStore;
-  /** One merge at a time: the next one has more to merge. */
+  /** Only one merge runs at a time. A later one merges more uppers. */
   #running: Promise<unknown> | undefined;
 
   constructor(root: Root, containers: ContainerStore) {
@@ -48,7 +48,7 @@ export class Flats {
     const least = lowers < WAIT_AT ? FLATTEN_AT : FLATTEN_DEEP_AT;
     if (snapshot.depth < least || this.#running !== undefined) return;
     this.#running = this.#root.aftermath
-      .run('the stack of a snapshot stays as high as it is', () => this.#merge(snapshot))
+      .run('the uppers of a snapshot are not merged', () => this.#merge(snapshot))
       .then(() => (this.#running = undefined));
   }
 
@@ -58,8 +58,8 @@ export class Flats {
   }
 
   /**
-   * Returns the stack of a container that is about to be sealed, on a merged upper where there is one. It
-   * stays until the result is disposed.
+   * Returns the stack of a container that is about to be sealed, on a merged upper if one exists. The merged
+   * upper stays until the result is disposed.
    */
   async shorten(read: () => SealedStack): Promise<ShortStack> {
     if (read().lowers.length >= WAIT_AT) await this.drain();
@@ -68,7 +68,7 @@ export class Flats {
     for (const [at, name] of stack.sealed.entries()) {
       const id = flatOf(layout, overlayOf(layout, name));
       if (id === undefined) continue;
-      // Not waited for: the caller holds a lock of the same kind.
+      // The caller holds a lock of the same kind, so waiting could deadlock.
       const lock = locks.tryEach('containers', [id]);
       const release = (): void => void lock.release();
       const flat = lock.keys.has(id) ? shortNameOf(layout, id) : undefined;

@@ -1,4 +1,4 @@
-/** Forks a snapshot: makes containers whose fresh uppers are on top of it, all of them or none. */
+/** Forks a snapshot: makes containers whose new uppers are on top of it, all of them or none. */
 import { LayerstackError } from '../core/errors.ts';
 import type { Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
@@ -12,10 +12,7 @@ import type { Snapshot } from './snapshot.ts';
 export interface ForkOptions {
   /** The number of containers. Default 1. */
   readonly count?: number | undefined;
-  /**
-   * The name of the container; of several, the name of each is this, a dash and its number from 1. Default:
-   * generated names.
-   */
+  /** The name of the container; of several, `NAME-1`, `NAME-2`, ... Default: generated names. */
   readonly name?: string | undefined;
   /** Labels in addition to those of the source. */
   readonly labels?: Readonly<Record<string, string>> | undefined;
@@ -24,19 +21,15 @@ export interface ForkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Far more than a machine mounts, and few enough that a typing error does not fill a disk. */
+/** More than a machine can mount, but too few for a mistyped number to fill a disk. */
 const MAX_COUNT = 10_000;
 
 /** Checks the options of a fork before anything is made. */
 export function checkForkOptions({ count = 1 }: ForkOptions): void {
   if (!Number.isSafeInteger(count) || count < 1 || count > MAX_COUNT)
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `the count of a fork is from 1 to ${MAX_COUNT}, not ${count}`,
-      {
-        key: 'options.count',
-      },
-    );
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', `count must be from 1 to ${MAX_COUNT}, not ${count}`, {
+      key: 'options.count',
+    });
 }
 
 /** Returns the names of a fork's containers; undefined for one that is generated. */

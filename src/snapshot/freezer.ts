@@ -1,7 +1,8 @@
 /**
- * Freezes the processes that use a mounted container, by their cgroups (version 2). Only whole cgroups whose
- * processes all use the container are frozen: others may need the caller to go on. The cgroups are noted in
- * the snapshot's directory before they are frozen, so that the next writer thaws them if this one dies.
+ * Freezes the processes that use a mounted container, by their cgroups (version 2). A cgroup is
+ * frozen only if all its processes use the container, because layerstack's caller may be in any other cgroup.
+ * The cgroups are noted in the snapshot's directory before they are frozen. If this process dies, the next
+ * writer thaws them.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
@@ -13,15 +14,15 @@ import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { readText } from '../system/store-files.ts';
 
-/** A process in a system call on a slow disk takes its time; a stopped one cannot be frozen at all. */
+/** A process in a system call on a slow disk freezes late. A process that never freezes ends the attempt. */
 const PATIENCE_MS = 2000;
 const STEP_MS = 2;
-/** A container has a handful of cgroups, in paths of at most 4096 bytes. */
+/** A container has few cgroups. Each has a path of at most 4096 bytes. */
 const MAX_NOTE_BYTES = 1024 * 1024;
 
 /**
  * Freezes all processes that use the container. The caller thaws them.
- * @returns whether all of them are frozen; otherwise none is
+ * @returns whether all of them are frozen; otherwise none of them is
  */
 export async function freezeUsers(root: Root, layer: RwLayer, id: string): Promise<boolean> {
   const base = await cgroupMount();
@@ -29,17 +30,17 @@ export async function freezeUsers(root: Root, layer: RwLayer, id: string): Promi
   if (base === undefined || groups === undefined || groups.length === 0) return false;
   const { layout } = root;
   try {
-    // Those that are frozen already stay frozen afterwards.
+    // A cgroup that is already frozen is not noted, so it stays frozen afterwards.
     const own: string[] = [];
     for (const group of groups) if (!(await isSetFrozen(base, group))) own.push(group);
     const note = { op: 'write', path: noteOf(root, id), data: own.join('\n'), mode: 0o600 } as const;
     await call(native.batch(layout.root, [note]));
     for (const group of own) await setFrozen(base, group, true);
     for (const group of groups) await untilFrozen(base, group);
-    // A process may have come in another way meanwhile.
+    // A process of another cgroup may have entered the container meanwhile.
     const now = await groupsOfUsers(root, layer, base);
     const areFrozen = now?.every((group) => groups.some((frozen) => isBelow(group, frozen))) === true;
-    // A group without users was found by a pid that another process had got meanwhile.
+    // A group without users was found by a pid that another process has taken over.
     if (areFrozen && groups.every((frozen) => now.some((group) => isBelow(group, frozen)))) return true;
   } catch (error) {
     if (!isSystemError(error) && !(error instanceof NotFrozen)) throw error;
@@ -49,7 +50,7 @@ export async function freezeUsers(root: Root, layer: RwLayer, id: string): Promi
   return false;
 }
 
-/** Thaws what {@link freezeUsers} has frozen for a snapshot. Does nothing where nothing is noted. */
+/** Thaws the cgroups that {@link freezeUsers} has noted for a snapshot. Does nothing without a note. */
 export async function thaw(root: Root, id: string): Promise<void> {
   const { layout } = root;
   const text = readText(layout.at(noteOf(root, id)), MAX_NOTE_BYTES);

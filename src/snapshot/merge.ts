@@ -1,6 +1,6 @@
 /**
- * Makes a snapshot of several sealed uppers: one upper that shows what they show, with hard links of their
- * files. The record is written last. Until then the next writer removes what a kill leaves (settle.ts).
+ * Makes a snapshot of several sealed uppers: one upper that shows the same files, as hard links to theirs.
+ * The record is written last. After a kill before that, the next writer removes the parts (resume.ts).
  */
 import { newLinkId, newOverlayId } from '../layer/overlay.ts';
 import { entrySteps } from '../rwlayer/entry.ts';
@@ -12,7 +12,7 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { isNeeded } from './children.ts';
 import { recordText, type SnapshotRecord } from './record.ts';
-import { removeParts } from './settle.ts';
+import { removeParts } from './resume.ts';
 
 /** The uppers that are merged, and their place. */
 export interface Merge {
@@ -28,7 +28,8 @@ export interface Merge {
 
 /**
  * Makes the snapshot, which is on disk on return. The caller keeps the uppers from removal.
- * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, ERR_NO_SPACE; system errors. Then nothing is left.
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, ERR_NO_SPACE; system errors. An error leaves
+ *   nothing behind.
  */
 export async function mergeSealed(root: Root, { record, uppers, below, base }: Merge): Promise<void> {
   const { layout, disk } = root;
@@ -46,7 +47,7 @@ export async function mergeSealed(root: Root, { record, uppers, below, base }: M
   });
   const steps: BatchStep[] = [
     { op: 'mkdir', path: layout.overlay(id), mode: 0o710 },
-    // Containers have an init layer there, of which an upper may have deleted something.
+    // Containers have an init layer at this place. An upper may have deleted files of it.
     { op: 'mkdir', path: init, mode: 0o700 },
     {
       ...{ op: 'populateInit', root: layout.root, upper: init },
@@ -71,18 +72,21 @@ export async function mergeSealed(root: Root, { record, uppers, below, base }: M
     const data = recordText(record);
     await session.replace([{ op: 'replace', path: layout.snapshot(id), data, mode: 0o600 }]);
   } catch (error) {
-    await root.aftermath.run('what is left of a merge of snapshots stays until the next writer', async () => {
-      if (await isNeeded(layout, id)) return;
-      await call(native.batch(layout.root, [{ op: 'unlink', path: layout.snapshot(id), missing: true }]));
-      await removeParts(root, id);
-      await session.unmark(markers);
-    });
+    await root.aftermath.run(
+      'parts of a failed merge of snapshots stay until the next writer removes them',
+      async () => {
+        if (await isNeeded(layout, id)) return;
+        await call(native.batch(layout.root, [{ op: 'unlink', path: layout.snapshot(id), missing: true }]));
+        await removeParts(root, id);
+        await session.unmark(markers);
+      },
+    );
     throw spaceError(error, layout.root);
   }
   await session.unmark(markers);
 }
 
-/** Returns the record of a merge: that of its topmost snapshot, with an identity of its own. */
+/** Returns the record of a merge: that of its topmost snapshot, with a new id. */
 export function mergedRecord(
   { snapshot, documents }: SnapshotRecord,
   facts: Pick<SnapshotRecord['snapshot'], 'name' | 'labels' | 'parent' | 'depth'>,

@@ -9,20 +9,20 @@ export interface SnapshotOptions {
   readonly name?: string | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /**
-   * When the next writer or `prune` removes the snapshot, unless something needs it then: a duration from now
-   * (`1h`), a date, or seconds since 1970. Default: never.
+   * The time after which the next writer or `prune` removes the snapshot, unless something needs it: a
+   * duration from now (`1h`), a date, or seconds since 1970. Default: never.
    */
   readonly expires?: string | undefined;
-  /** How the snapshot is taken. Default `auto`; the snapshot's `method` says what it was. */
+  /** How the snapshot is taken. Default `auto`. The snapshot's `method` says which way was taken. */
   readonly mode?: SnapshotMode | undefined;
   /**
-   * Whether the container's processes are frozen during a copy. True: an error where they cannot be. Default:
-   * where they have a cgroup (version 2) of their own.
+   * True: freezes the container's processes during a copy, and fails where that is impossible. False: does
+   * not freeze them. Default: freezes them where they have a cgroup (version 2) of their own.
    */
   readonly freeze?: boolean | undefined;
   /**
-   * Resolves only when the snapshot and everything in it are on disk. Without it, a power cut may take what
-   * was written last, as in the container itself. Default false.
+   * Resolves only when the snapshot and everything in it are on disk. Without it, a power cut may lose
+   * the last writes, as in the container itself. Default false.
    */
   readonly durable?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -36,7 +36,7 @@ export function checkSnapshotOptions({ mode, freeze }: SnapshotOptions): void {
   if (freeze === true && mode === 'seal')
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      'a seal freezes nothing: take a copy (mode `copy`), or leave out `freeze`',
+      'a seal cannot freeze processes: take a copy (mode `copy`), or leave out `freeze`',
       { key: 'options.freeze' },
     );
 }

@@ -6,7 +6,7 @@ import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 import { recordText, type SnapshotRecord } from './record.ts';
 
-/** Returns the steps that write the record where it does not count yet. */
+/** Returns the steps that write the record under its temporary name. */
 export function stageSteps(layout: Layout, record: SnapshotRecord): BatchStep[] {
   return [
     { op: 'mkdir', path: layout.snapshots, mode: 0o700, exist: true },
@@ -14,7 +14,7 @@ export function stageSteps(layout: Layout, record: SnapshotRecord): BatchStep[] 
   ];
 }
 
-/** Where a snapshot stands. */
+/** The place of a snapshot in its stack. */
 export interface SnapshotPlace {
   /** Its short name. */
   readonly link: string;

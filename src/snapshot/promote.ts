@@ -1,7 +1,7 @@
 /**
  * Promotes a child: a container takes over the root file system of a fork of it, or of a snapshot above its
  * own. Its id, its name and its path stay. The first promotion wins: the container must not have changed
- * since the fork. A kill leaves what the container had or what the child has.
+ * since the fork. After a kill, the container has its old files or the child's.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { rwLayerOf, type Container } from '../container/record.ts';
@@ -26,11 +26,11 @@ export interface PromoteParts {
   readonly deletions: Deletions;
   /** Seals the upper of a container, under its lock. */
   readonly seal: (container: Container) => Promise<Snapshot>;
-  /** Returns a container as it is now, under its lock; refuses one that is in use. */
+  /** Reads a container again under its lock; refuses one that is in use. */
   readonly idle: (container: Container) => Promise<Container>;
 }
 
-/** What a promotion has done. */
+/** The result of a promotion. */
 export interface Promoted {
   /** The snapshot below the container. */
   readonly snapshot: Snapshot;
@@ -39,7 +39,8 @@ export interface Promoted {
 }
 
 /**
- * Gives `onto` the root file system of `child`. Of a container, a snapshot is taken first, which stays.
+ * Gives `onto` the root file system of `child`. If `child` is a container, it is sealed first. This snapshot
+ * stays.
  * @throws {@link LayerstackError} ERR_CONFLICT when `onto` was changed since the fork, ERR_INVALID_ARGUMENT
  *   for the same container or another image, ERR_CONTAINER_NOT_FOUND, ERR_SNAPSHOT_NOT_FOUND,
  *   ERR_CONTAINER_MOUNTED, ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED, ERR_STORE_CORRUPT, ERR_NO_SPACE,
@@ -85,8 +86,8 @@ function topOf(layout: Layout, sealed: readonly string[]): string | undefined {
 }
 
 /**
- * Requires that the container has nothing that the child lacks: its upper is empty, and the snapshot directly
- * below it is one that the child stands on.
+ * Requires that the child has all files of the container: the container's upper is empty, and the child
+ * stands on the snapshot directly below the container.
  */
 async function requireUnchanged(
   layout: Layout,
@@ -106,7 +107,7 @@ async function requireUnchanged(
     throw conflict('is above a snapshot that the fork does not stand on');
 }
 
-/** Returns whether a snapshot is another one, or is below it. */
+/** Returns whether the snapshot `id` is `from`, or is below it. */
 async function isBelow(layout: Layout, id: string, from: string | undefined): Promise<boolean> {
   const seen = new Set<string>(); // a damaged record may name itself or a snapshot above it
   for (let at = from; at !== undefined && !seen.has(at);) {

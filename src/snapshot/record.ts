@@ -13,7 +13,7 @@ import { listEntries } from '../system/removal.ts';
 import { readStoreFile } from '../system/store-files.ts';
 import type { Snapshot, SnapshotConsistency, SnapshotMethod } from './snapshot.ts';
 
-/** What the record holds. */
+/** The content of a record. */
 export interface SnapshotRecord {
   readonly snapshot: Snapshot;
   readonly documents: ContainerDocuments;

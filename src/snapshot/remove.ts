@@ -30,7 +30,7 @@ export async function removeSnapshot(
   return true;
 }
 
-/** Removes those of the merged uppers that nothing needs. */
+/** Removes the merged uppers that nothing needs. */
 export async function removeFlats(root: Root, deletions: Deletions, ids: readonly string[]): Promise<void> {
   for (const id of ids)
     await root.aftermath.run('a merged upper that nothing needs stays', async () => {
@@ -61,7 +61,7 @@ async function removeAlone(
   if (statEntry(layout.at(layout.snapshot(id))) === undefined) return undefined;
   requireShortName(layout, id, titleOf(snapshot));
   const record = await undefinedIf(readRecord(layout, id), 'ERR_STORE_CORRUPT');
-  // What stands on a merged upper was put above the snapshots that it merges, so its notes are not complete.
+  // RW layers on a merged upper were put above the snapshots that it merges, so its own notes are incomplete.
   if (record?.flattens !== undefined || (await isNeeded(layout, id))) {
     const [child, ...others] = await childrenOf(layout, id);
     if (child !== undefined || record?.flattens === undefined)
@@ -79,7 +79,7 @@ async function removeAlone(
   const unlink = (path: string): BatchStep => ({ op: 'unlink', path, missing: true });
   const isAway = await session.mark(markers, [unlink(layout.snapshot(id))], {
     steps: [...removal.steps, unlink(layout.snapshotSize(id)), unlink(layout.flatSnapshot(id))],
-    otherwise: `what ${titleOf(snapshot)} had stays until the next writer`,
+    otherwise: `the files of ${titleOf(snapshot)} stay until the next writer removes them`,
   });
   if (isAway) deletions.later(markers, [...removal.trees, layout.childrenOf(id)]);
   return flats;
@@ -91,11 +91,12 @@ export function titleOf({ id, name }: Snapshot): string {
 }
 
 function inUse(snapshot: Snapshot, child: string | undefined, others: number): LayerstackError {
-  const more = others === 0 ? '' : ` and ${others} more`;
   const first = child?.slice(0, 12) ?? 'a container that is being made';
-  return new LayerstackError(
-    'ERR_SNAPSHOT_IN_USE',
-    `${titleOf(snapshot)} cannot be removed: ${first}${more} on top of it need it; remove them first`,
-    { id: snapshot.id },
-  );
+  const why =
+    others === 0
+      ? `${first} is on top of it; remove that first`
+      : `${others + 1} containers or snapshots are on top of it (${first}, ...); remove them first`;
+  return new LayerstackError('ERR_SNAPSHOT_IN_USE', `${titleOf(snapshot)} cannot be removed: ${why}`, {
+    id: snapshot.id,
+  });
 }

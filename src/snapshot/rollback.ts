@@ -15,16 +15,16 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 
-/** What a container is put on top of. */
+/** The new stack of a container. */
 export interface Target {
-  /** The new directory in overlay2, which has the old files afterwards. */
+  /** The new directory in overlay2. After the exchange it has the old files. */
   readonly away: string;
   /** The short names of the sealed uppers, topmost first. */
   readonly sealed: readonly string[];
   readonly base: Base;
-  /** For a mounted container. */
+  /** The new mount; undefined where the container is not mounted. */
   readonly replacement: Replacement | undefined;
-  /** Processes may work in the old mount. */
+  /** Allows processes to work in the old mount. */
   readonly force: boolean;
 }
 
@@ -50,10 +50,8 @@ export async function putOnTop(
   if (link === undefined || init === undefined || top === undefined)
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `${owner} has no valid short name: fsck --repair writes a new one`,
-      {
-        id: key,
-      },
+      `${owner} has no valid short name: \`layerstack fsck --repair\` writes a new one`,
+      { id: key },
     );
   const lowers = [...sealed, init, ...base.lowers];
   const { directories } = base;
@@ -75,11 +73,14 @@ export async function putOnTop(
   try {
     await session.mark(markers, steps);
   } catch (error) {
-    await root.aftermath.run('what is left of a rollback stays until the next writer', async () => {
-      if (replacement) await call(native.batch(layout.root, [replacement.dropStep()]));
-      await removeOverlay(layout, away);
-      await session.unmark(markers);
-    });
+    await root.aftermath.run(
+      'parts of a failed rollback stay until the next writer removes them',
+      async () => {
+        if (replacement) await call(native.batch(layout.root, [replacement.dropStep()]));
+        await removeOverlay(layout, away);
+        await session.unmark(markers);
+      },
+    );
     throw isSystemError(error, 'EINVAL', 'ENOSYS')
       ? refuseExchange(layer, error)
       : spaceError(error, layout.root);
@@ -92,7 +93,7 @@ export async function putOnTop(
   return markers;
 }
 
-/** With plain renames, the container's files would for a moment be where the next writer removes them. */
+/** Between two plain renames, the container's files would have a name that the next writer removes. */
 function refuseExchange({ key, owner }: RwLayer, cause: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_STORE_UNSUPPORTED',

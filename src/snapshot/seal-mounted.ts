@@ -3,16 +3,16 @@
  *
  * 1. The parts of the snapshot are prepared. Its directory in overlay2 is made as the container's *next*
  *    directory: with an empty upper, the container's short name, and a `lower` with the snapshot on top. The
- *    container's directory gets what makes a snapshot's directory of it: `committed`, and the files
- *    `sealed-link` and `sealed-lower`.
+ *    container's directory gets the files of a snapshot's directory: `committed`, `sealed-link` and
+ *    `sealed-lower`.
  * 2. The container's mount becomes read-only. This fails where a file is open for writing.
  * 3. The next directory is mounted, with the container's upper as its topmost lower.
  * 4. One rename exchanges both directories (rwlayer/replacement.ts). Now the container has the empty upper
  *    and the new mount, and the snapshot has the sealed upper.
  * 5. The old mount is dropped, the two files take the names `link` and `lower`, and the record is published.
  *
- * A kill before step 4 leaves the container as it was, but read-only until the next writer settles it. After
- * step 4 the next writer does step 5. No step after the exchange needs space.
+ * A kill before step 4 leaves the container as it was, but read-only until the next writer undoes the seal.
+ * After step 4 the next writer does step 5. No step after the exchange needs space.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { newLinkId } from '../layer/overlay.ts';
@@ -51,7 +51,7 @@ export async function sealMounted(root: Root, layer: RwLayer, sealing: MountedSe
   const markers: Marker[] = [`snapshot.${id}`];
   try {
     await session.mark(markers, prepareSteps(root, layer, sealing));
-    // A mount that is made from now on is read-only, as the one that it is made from.
+    // A mount that is made from now on is a copy of this one, so it is read-only too.
     await requireSoleMount(root, layer);
     await session.mark([], exchangeSteps(root, layer, sealing));
     await finish(root, id);
@@ -59,9 +59,9 @@ export async function sealMounted(root: Root, layer: RwLayer, sealing: MountedSe
   } catch (error) {
     const cause = isBusy(error) ? await writersError(root, layer, error) : error;
     const isSealed = await root.aftermath.run(
-      'what is left of a snapshot that failed stays until the next writer',
+      'parts of a failed snapshot stay until the next writer removes them',
       async () => {
-        const sealed = await settleMounted(root, id, layer);
+        const sealed = await resumeMountedSeal(root, id, layer);
         await session.unmark(markers);
         return sealed;
       },
@@ -72,12 +72,16 @@ export async function sealMounted(root: Root, layer: RwLayer, sealing: MountedSe
 }
 
 /**
- * Settles a seal of a mounted container: completes it after the exchange, and undoes it before. It can be
+ * Resumes the seal of a mounted container: completes it after the exchange, or undoes it before. It can be
  * repeated. The caller holds the container's lock.
  * @param layer - the RW layer of the container; undefined when it was removed
  * @returns whether the upper is sealed, and the snapshot published
  */
-export async function settleMounted(root: Root, id: string, layer: RwLayer | undefined): Promise<boolean> {
+export async function resumeMountedSeal(
+  root: Root,
+  id: string,
+  layer: RwLayer | undefined,
+): Promise<boolean> {
   const { layout } = root;
   if (isExchanged(layout, id)) {
     await finish(root, id);
@@ -102,12 +106,12 @@ async function unlinkAll({ layout }: Root, paths: readonly string[]): Promise<vo
   await call(native.batch(layout.root, steps));
 }
 
-/** Returns whether the snapshot that is being made is one of a mounted container. */
+/** Returns whether the unfinished snapshot seals a mounted container. */
 export function isMountedSeal(layout: Layout, id: string): boolean {
   return statEntry(layout.at(layout.overlay(id, 'merged'))) !== undefined;
 }
 
-/** The directory of the snapshot gets `committed` by the exchange. */
+/** Returns whether the exchange was made: only then the snapshot's directory has `committed`. */
 function isExchanged(layout: Layout, id: string): boolean {
   return statEntry(layout.at(layout.overlay(id, 'committed'))) !== undefined;
 }
@@ -129,7 +133,7 @@ function prepareSteps(
       `${owner} has no valid short name: \`layerstack fsck --repair\` writes a new one`,
       { id: key },
     );
-  // As `lower` has them: sealed uppers that were merged may be removed.
+  // The stack may name a merged upper in place of sealed uppers, which may be removed.
   const below = [...stack.sealed, ...lowers.list.slice(sealedBelow(layout, layer).length)];
   const [committed = '', sealedLink = '', sealedLower = ''] = sealedFiles(layout, mountId);
   return [
@@ -147,7 +151,7 @@ function prepareSteps(
     syncedFile(sealedLower, belowSnapshot(layout, layer, stack.lowers).join(':'), 0o644),
     { op: 'write', path: committed, data: '', mode: 0o600 },
     ...replacement.sealSteps(),
-    // From here on nothing can be written, so the copy has the final attributes.
+    // After this step, writes fail. So the copy has the final attributes.
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: `${mountId}/diff`, to: `${id}/diff` },
     ...replacement.mountSteps({ list: [`${mountId}/diff`, ...below], packed: lowers.packed }),
   ];
@@ -165,7 +169,7 @@ function exchangeSteps(
   ];
 }
 
-/** Does what follows the exchange. It can be repeated. */
+/** Step 5. It can be repeated. */
 async function finish({ layout }: Root, id: string): Promise<void> {
   const [, sealedLink = '', sealedLower = ''] = sealedFiles(layout, id);
   const isThere = (path: string): boolean => statEntry(layout.at(path)) !== undefined;
@@ -179,7 +183,7 @@ async function finish({ layout }: Root, id: string): Promise<void> {
       : []),
     ...(isThere(layout.stagedSnapshot(id)) ? [publishStep(layout, id)] : []),
     { op: 'removeTree', path: layout.overlay(id, 'work') },
-    // Last, since its presence says that there is something to settle.
+    // Last, since its presence says that the seal may need to be resumed.
     { op: 'rmdir', path: layout.overlay(id, 'merged'), missing: true },
   ];
   await call(native.batch(layout.root, steps));

@@ -12,7 +12,7 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { belowSnapshot, partSteps, publishStep, stageSteps } from './parts.ts';
 import type { SnapshotRecord } from './record.ts';
-import { asideOf, settle } from './settle.ts';
+import { resumeSnapshot, temporaryUpperOf } from './resume.ts';
 import type { SealedStack, Sealing } from './stack.ts';
 
 /**
@@ -38,9 +38,9 @@ export async function seal(root: Root, layer: RwLayer, { record, stack, durable 
     }
   } catch (error) {
     await root.aftermath.run(
-      'what is left of a snapshot that failed stays until the next writer',
+      'parts of a failed snapshot stay until the next writer removes them',
       async () => {
-        await settle(root, id, 'undo', layer);
+        await resumeSnapshot(root, id, 'undo', layer);
         await session.unmark(markers);
       },
     );
@@ -68,7 +68,7 @@ function prepareSteps(
     { op: 'emptyCopy', root: layout.at(layout.overlay2), from: `${mountId}/diff`, to: `${id}/diff` },
     ...partSteps(layout, record, { link, top: sealed[0], lowers: belowSnapshot(layout, layer, lowers) }),
     ...childSteps(layout, id, mountId),
-    // For an undone seal: it leaves the container on this stack, which may be shorter than it was.
+    // If the seal is undone, the container stays on this stack, which may be shorter than its old one.
     ...(sealed[0] === undefined ? [] : childSteps(layout, overlayOf(layout, sealed[0]), mountId)),
     ...replaceLowerSteps(layout, mountId, [`l/${link}`, ...lowers]),
   ];
@@ -80,6 +80,6 @@ function exchangeStep({ layout }: Root, { mountId }: RwLayer, id: string): Batch
     op: 'exchange',
     from: layout.overlay(id, 'diff'),
     to: layout.overlay(mountId, 'diff'),
-    via: asideOf(layout, id),
+    via: temporaryUpperOf(layout, id),
   };
 }

@@ -10,41 +10,41 @@
  * - A *fork* is a new container whose fresh upper is on top of a snapshot.
  * - A *child* of a snapshot is a container or snapshot with the snapshot among its lowers.
  * - To *roll back* a container is to put a fresh upper on top of a snapshot in place of what it has.
- * - The *method* of a snapshot is how it was taken: its upper was sealed, or copied.
- * - Its *consistency* says what its files are: those of one moment at which nothing wrote (quiescent), of one
- *   moment at which all writers were frozen, or what a crash would leave.
+ * - The *method* of a snapshot says whether its upper was sealed or copied.
+ * - Its *consistency* says how its files fit together. They are those of one moment without writers
+ *   (`quiescent`), or with all writers frozen (`frozen`), or as after a crash (`crash`).
  * - The *generation* of a mount is how often a snapshot or rollback has replaced it at the same path.
  *
  * ## On disk
  *
  * A snapshot has three parts: the directory `overlay2/<id>`, whose `diff` is the sealed upper; the entry
  * `layerdb/mounts/<id>`, which keeps the layers of the image; and the record `layerstack/snapshots/<id>.json`
- * (record.ts), without which the snapshot does not exist. dockerd keeps what the entry names, and mounts the
- * containers above, since it reads the same `lower` files.
+ * (record.ts), without which the snapshot does not exist. dockerd keeps the layers that the entry names. It
+ * can mount the containers above, since it reads the same `lower` files.
  *
  * ## A kill at any moment
  *
  * A seal (seal.ts) prepares an empty directory, puts its short name on top of the container's `lower`, and
- * exchanges the two `diff` directories. The container shows the same before, between and after these steps.
- * The last step gives the record its name. The marker `snapshot.<id>` tells the next writer to publish a seal
- * that was done, or to undo one that was not (settle.ts). Where the container is mounted, a seal
+ * exchanges the two `diff` directories. The container shows the same files before and after each step.
+ * The last step gives the record its name. The marker `snapshot.<id>` tells the next writer to complete
+ * or undo the seal (resume.ts). Where the container is mounted, a seal
  * (seal-mounted.ts) and a rollback (rollback.ts) exchange two directories with a mount in each. A copy
  * (copy.ts) writes its record when it is whole. A removal (remove.ts) begins with the record.
  *
  * ## Locks
  *
- * All of them are of the kind `containers`. A container's is held for everything that changes its stack. A
- * fork shares the lock of its snapshot, so that the snapshot stays. A rollback takes both locks as one. A
- * removal has the lock of the snapshot alone, and counts the children under it.
+ * All locks are of the kind `containers`. A change of a container's stack holds the container's lock. A fork
+ * shares the lock of its snapshot, so that the snapshot stays. A rollback takes both locks at once. A removal
+ * holds the snapshot's lock exclusively while it counts the children.
  */
 import type { ChainID, ImageID } from '../core/digest.ts';
 import type { Container } from '../container/record.ts';
 
-/** How the upper became that of a snapshot. */
+/** How a snapshot got its upper. */
 export type SnapshotMethod = 'sealed' | 'copied';
 
 /**
- * What the files of a snapshot are. `quiescent`: the container's files at one moment, at which nothing wrote.
+ * How the files of a snapshot fit together. `quiescent`: those of one moment at which nothing wrote.
  * `frozen`: the same, while all its processes were frozen. `crash`: each file as it was at a moment of the
  * copy, with every write that returned before the call.
  */
@@ -59,7 +59,7 @@ export interface Snapshot {
   readonly labels: Readonly<Record<string, string>>;
   /** RFC3339. */
   readonly created: string;
-  /** RFC3339: when it is removed, unless something needs it then. Undefined: never. */
+  /** RFC3339: the time after which it is removed, unless something needs it. Undefined: never. */
   readonly expires: string | undefined;
   /** The id of the snapshot directly below; undefined for the first one of a container. */
   readonly parent: string | undefined;
@@ -89,7 +89,7 @@ export interface SnapshotSize {
   readonly shared: number;
 }
 
-/** Returns which of both it is. */
+/** Returns whether the source is a snapshot. */
 export function isSnapshot(source: Snapshot | Container): source is Snapshot {
   return 'containerId' in source;
 }

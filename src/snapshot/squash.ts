@@ -1,7 +1,7 @@
 /**
  * Squashes a run of snapshots: one new snapshot has the changes of all of them, with hard links of their
- * files. Nothing that stands on the old snapshots changes, except that idle containers directly above them
- * are put on the new one. Old snapshots that nothing needs then are removed.
+ * files. Idle containers directly above the old snapshots are put on the new one. All other containers and
+ * snapshots stay as they are. Old snapshots that nothing needs any more are removed.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
@@ -34,7 +34,7 @@ export interface SquashParts {
   readonly requireFree: (name: string | undefined) => Promise<void>;
 }
 
-/** What a squash has done. */
+/** The result of a squash. */
 export interface Squashed {
   readonly snapshot: Snapshot;
   /** The old snapshots that were removed, the topmost first. */
@@ -96,7 +96,7 @@ async function merge(
   if (at < 0)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${titleOf(from)} is not below ${titleOf(to)}: give the lowest snapshot first, and one above it then`,
+      `${titleOf(from)} is not below ${titleOf(to)}: give the lowest snapshot first, then one above it`,
       { id: from.id },
     );
   const record = mergedRecord(top, {

@@ -1,4 +1,4 @@
-/** The stack of a container whose upper is about to become that of a snapshot. */
+/** Reads and checks the stack of a container whose upper is about to be sealed or copied. */
 import { LayerstackError } from '../core/errors.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { lowerOf, overlayOf, refuseFlat, sealedBelow } from '../rwlayer/sealed.ts';
@@ -6,8 +6,8 @@ import type { Root } from '../system/root.ts';
 import type { SnapshotRecord } from './record.ts';
 
 /**
- * The most lowers of a root file system. dockerd takes no more, and their short names fit into the one page
- * of options that mount(2) takes.
+ * A root file system has at most this many lowers. dockerd accepts no more. Their short names fit into the
+ * one page of options that mount(2) takes.
  */
 const MAX_LOWERS = 128;
 
@@ -21,7 +21,7 @@ export interface SealedStack {
   readonly parent: string | undefined;
 }
 
-/** What a seal is made from. */
+/** The input of a seal. */
 export interface Sealing {
   readonly record: SnapshotRecord;
   readonly stack: SealedStack;
@@ -45,7 +45,7 @@ export function checkStack({ caps }: Root, layer: RwLayer, below: number): void 
   if (below >= MAX_LOWERS)
     throw new LayerstackError(
       'ERR_LAYER_DEPTH',
-      `${layer.owner} has ${below} layers below it, and ${MAX_LOWERS} can be mounted: ` +
+      `${layer.owner} has ${below} layers below it, and at most ${MAX_LOWERS} can be mounted: ` +
         'commit it, and make a container of the image',
       { id: layer.key, limit: MAX_LOWERS },
     );

@@ -17,7 +17,7 @@ import { promote, type Promoted } from './promote.ts';
 import { readRecord, recordIds } from './record.ts';
 import { removeFlats, removeSnapshot, titleOf } from './remove.ts';
 import { putOnTop } from './rollback.ts';
-import { settleAll } from './settle.ts';
+import { resumeSnapshots } from './resume.ts';
 import { SnapshotSizes } from './sizes.ts';
 import type { Snapshot, SnapshotSize } from './snapshot.ts';
 import { squash, type Squashed, type SquashOptions } from './squash.ts';
@@ -29,11 +29,11 @@ export type { ForkOptions } from './fork.ts';
 export type { SnapshotMode, SnapshotOptions } from './options.ts';
 
 export interface RollbackOptions {
-  /** Takes a snapshot of what the container has first. Default false: it is deleted. */
+  /** First takes a snapshot of the container's current files. Default false: these files are deleted. */
   readonly keep?: boolean | undefined;
   /**
-   * Also while processes work in a mounted container. They keep the old files until these are deleted; what
-   * they write fails with EROFS, or is lost where they have the file open for writing. Default false.
+   * Rolls back even while processes work in the mounted container. They keep the old files until these are
+   * deleted. Their writes fail with EROFS, or are lost in files that are open for writing. Default false.
    */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -67,13 +67,13 @@ export class SnapshotStore {
     this.#root.session();
     checkSnapshotOptions(options);
     const keys = [container.id, ...nameKeys(name)];
-    await settleAll(this.#root); // a container must not be sealed on top of what a dead writer has begun
+    await resumeSnapshots(this.#root); // a container must not be sealed on top of what a dead writer has begun
     await using _locks = await this.#root.locks.acquireAll('containers', keys, { signal });
     await this.#requireFree(name);
     return await this.#take(this.#current(container), options);
   }
 
-  /** Returns all snapshots, the oldest first. A record that cannot be read is left to fsck. */
+  /** Returns all snapshots, the oldest first. Leaves out records that cannot be read; fsck reports them. */
   async list(): Promise<Snapshot[]> {
     const { layout } = this.#root;
     const found: Snapshot[] = [];
@@ -131,7 +131,7 @@ export class SnapshotStore {
     return this.#sizes.of(snapshot);
   }
 
-  /** Does {@link size} for many, whose parents come before their children. Reads each upper once. */
+  /** Returns the sizes of several snapshots, of which parents come first. Reads each upper once. */
   sizes(all: readonly Snapshot[]): Promise<Map<string, SnapshotSize>> {
     return this.#sizes.ofAll(all);
   }
@@ -150,7 +150,7 @@ export class SnapshotStore {
     for (const name of namesOf(options)) if (name !== undefined) await this.#containers.requireFreeName(name);
   }
 
-  /** Returns those of the snapshots that were taken of the container, and those below it and them. */
+  /** Returns the snapshots of the container, and those that it or they stand on. */
   lineOf(container: Container, all: readonly Snapshot[]): Snapshot[] {
     const { layout } = this.#root;
     const ids = new Set(sealedBelow(layout, rwLayerOf(container)).map((name) => overlayOf(layout, name)));
@@ -161,9 +161,10 @@ export class SnapshotStore {
   }
 
   /**
-   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. A kill leaves
-   * what it had or the snapshot. What it had is deleted in the background. A mount stays at its path.
-   * @returns the snapshot of what it had, with `keep`
+   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. After a kill
+   * the container has its old files or the snapshot's. The old files are deleted in the background. A mount
+   * stays at its path.
+   * @returns the snapshot of the old files, with `keep`
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_BUSY when processes work in it,
    *   ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND, ERR_INVALID_ARGUMENT for a snapshot of another image,
    *   ERR_LAYER_DEPTH, ERR_STORE_UNSUPPORTED, ERR_STORE_CORRUPT, ERR_NO_SPACE, ERR_ABORTED,
@@ -177,7 +178,7 @@ export class SnapshotStore {
     const { locks, layout } = this.#root;
     const { rwLayers } = this.#containers;
     this.#root.session();
-    await settleAll(this.#root);
+    await resumeSnapshots(this.#root);
     await using base = await rwLayers.base(snapshot.layer, signal);
     await using _locks = await locks.acquireAll('containers', [container.id, snapshot.id], { signal });
     if (!(await readRecord(layout, snapshot.id))) throw removed(snapshot);
@@ -226,9 +227,9 @@ export class SnapshotStore {
     return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
   }
 
-  /** Settles what dead writers have left, and removes merged uppers that they no longer needed. */
+  /** Completes or undoes the snapshots of dead writers, and removes merged uppers that nothing refers to. */
   async resume(): Promise<void> {
-    await settleAll(this.#root);
+    await resumeSnapshots(this.#root);
     const { layout } = this.#root;
     for (const id of await recordIds(layout)) {
       const flattens = (await undefinedIf(readRecord(layout, id), 'ERR_STORE_CORRUPT'))?.flattens;

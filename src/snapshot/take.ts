@@ -2,10 +2,10 @@
  * Takes a snapshot by the first way that works, cheapest first:
  *
  * 1. The upper of an idle container is sealed (seal.ts).
- * 2. So is that of a mounted one (seal-mounted.ts), where nothing writes and no other mount could.
+ * 2. That of a mounted container is sealed (seal-mounted.ts), if nothing writes and no other mount could.
  * 3. Otherwise the upper is copied (copy.ts), frozen where that is possible.
  *
- * A snapshot by any of them has every write that returned before the call. The record says which it was.
+ * Each way captures every write that returned before the call. The record names the way.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -47,7 +47,7 @@ export async function takeSnapshot(
 
 async function take({ log }: Root, taking: Taking, options: SnapshotOptions): Promise<Snapshot> {
   const { mode = 'auto', signal } = options;
-  // Frozen processes cannot leave, so there is nothing to try first.
+  // A seal does not freeze, so a request to freeze means a copy.
   if (mode === 'copy' || (mode === 'auto' && options.freeze === true)) return taking.copy(options);
   try {
     return await taking.seal(options);
@@ -148,7 +148,7 @@ class Taking {
 }
 
 /**
- * Requires that nothing uses a container but its mount at its path, as far as the store and the kernel tell.
+ * Requires that nothing but the mount at its path uses a container. The store and the kernel are asked.
  * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED.
  */
 export async function requireIdle(root: Root, rwLayers: RwLayerStore, container: Container): Promise<void> {
@@ -161,7 +161,7 @@ export async function requireIdle(root: Root, rwLayers: RwLayerStore, container:
   if (await rwLayers.isMounted(layer)) return;
   if (root.caps.mountMethod !== 'flat' && (await rwLayers.isInUse(layer)))
     throw refuse(
-      'is still in use, by a process in another mount namespace or one that was there before a forced ' +
-        'unmount: stop that process first',
+      'is still in use by a process of another mount namespace, or by a process that kept files open across ' +
+        'a forced unmount: stop that process first',
     );
 }

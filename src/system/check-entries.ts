@@ -64,8 +64,8 @@ export async function* checkEntries(layout: Layout): AsyncGenerator<Problem> {
 }
 
 /**
- * Returns whether the entry is a link or device that the store, or dockerd, makes; or is in the place of a
- * file of names, or was there before a repair. The check of names reports and repairs that.
+ * Returns whether the entry is expected: the store or dockerd makes such a link or device. An entry in the
+ * place of a file of names, or the old file beside it, counts too: the check of names reports and repairs it.
  */
 function isOwn(layout: Layout, directory: string, name: string): boolean {
   if (directory === layout.links || directory === layout.names || name === QUOTA_DEVICE) return true;

@@ -3,7 +3,7 @@
 /** The directory of the store where no other is named. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
 
-/** Returns whether `LAYERSTACK_DEBUG=1` asks for each step in the log, and for the stacks of errors. */
+/** Returns whether `LAYERSTACK_DEBUG=1` is set: the log then has each step, and the stacks of errors. */
 export function isDebugging(): boolean {
   return process.env['LAYERSTACK_DEBUG'] === '1';
 }

@@ -13,9 +13,9 @@ import { openStoreFd } from './store-files.ts';
 export interface LockFile {
   readonly path: string;
   readonly fd: number;
-  /** Locks in it that are held. */
+  /** The number of locks that are held in it. */
   holders: number;
-  /** Others lock another file of this name, so this one is closed after its last lock. */
+  /** Its name leads to another file now. So it is closed when its last lock is released. */
   isReplaced: boolean;
 }
 
@@ -33,7 +33,7 @@ export class LockFiles {
 
   /**
    * Locks the byte, without waiting. Returns undefined where another process holds it. Locking blocks for
-   * microseconds, which is less than a trip to another thread.
+   * microseconds; another thread would take longer.
    */
   tryLock(kind: string, byte: number, exclusive: boolean): LockFile | undefined {
     for (;;) {
@@ -59,7 +59,7 @@ export class LockFiles {
     if (file !== undefined) unlessFailing(() => native.releaseRangeLock(file.fd, byte));
   }
 
-  /** Ends one use of the file. Its byte is unlocked, or others of this process hold it. */
+  /** Ends one use of the file. The caller has unlocked its byte, unless other callers hold it too. */
   leave(kind: string, file: LockFile): void {
     file.holders--;
     if (file.holders > 0) return;
@@ -67,7 +67,7 @@ export class LockFiles {
     else if (this.#closed) this.#drop(kind, file);
   }
 
-  /** Closes the files: those in which locks are held after their last lock. */
+  /** Closes the files. A file with held locks is closed when its last lock is released. */
   close(): void {
     this.#closed = true;
     for (const [kind, file] of this.#files) if (file.holders === 0) this.#drop(kind, file);
@@ -100,7 +100,7 @@ export class LockFiles {
   }
 }
 
-/** close(2) releases the locks even where it fails, and the work under them is done by then. */
+/** Closes a lock file. Even a failed close(2) releases the locks, so its error is ignored. */
 export function giveBack(fd: number): void {
   unlessFailing(() => closeSync(fd));
 }

@@ -194,7 +194,7 @@ export class Locks {
     }
   }
 
-  /** Closes the files, those of held locks when these are released. Later locks open files again. */
+  /** Closes the files; those with held locks when these are released. Later locks open files again. */
   close(): void {
     this.#files.close();
   }

@@ -134,7 +134,7 @@ export interface OverlayMount {
   readonly options: readonly string[];
 }
 
-/** What else uses the file system of a mount. Each list has an upper bound. */
+/** The other users of a mount's file system. Each list has an upper bound. */
 export interface MountUses {
   /** Other mounts of it. */
   readonly others: readonly {
@@ -595,7 +595,7 @@ export interface Native {
    * not; then the lock is not held.
    */
   tryNamedRangeLock(fd: number, path: string, offset: number, exclusive: boolean): boolean | null;
-  /** Gives the lock of one byte back. */
+  /** Releases the lock of one byte. */
   releaseRangeLock(fd: number, offset: number): void;
   /**
    * pipe2(2): the end to read from and the end to write to, which become the caller's. Programs do not
@@ -641,8 +641,9 @@ export interface Native {
   /** Returns whether `path` is a mount point, and whether its mount is an overlay. */
   mountState(path: string): Promise<'none' | 'overlay' | 'other'>;
   /**
-   * Finds what else uses the mount at `target`, by reading /proc. `everyone`: looks at all processes, which
-   * takes some 10 µs for each open file; otherwise only at those in other namespaces that have the mount.
+   * Finds other users of the mount at `target`, by reading /proc. `everyone`: looks at all processes, which
+   * takes some 10 µs for each open file. Otherwise it looks only at those in other namespaces that have the
+   * mount.
    */
   mountUses(target: string, everyone: boolean): Promise<MountUses>;
   /** Probes everything in a scratch directory that it makes below `dir` and removes. */

@@ -1,4 +1,4 @@
-/** Tells processes apart that have the same id: by the boot, and by the time at which they started. */
+/** Distinguishes processes with the same id: by the boot, and by the time at which they started. */
 import { readFileSync } from 'node:fs';
 import { isSystemError } from '../core/errors.ts';
 

@@ -39,7 +39,7 @@ export interface ProgramOptions {
 export interface ProgramEnd {
   /** Null where a signal ended it. */
   readonly status: number | null;
-  /** The first 64 KiB that it writes to stdout, where they are wanted. */
+  /** The first 64 KiB of its output, if the options ask for it. */
   readonly output: string;
   /** The first 64 KiB that it writes to stderr. */
   readonly errors: string;

@@ -19,7 +19,7 @@ export class Turns {
     return this.#holders === 0 && this.#waiting.length === 0;
   }
 
-  /** True when one caller has a turn, and no other one has it, too. */
+  /** True when exactly one caller has a turn. */
   get isSingle(): boolean {
     return this.#holders === 1;
   }

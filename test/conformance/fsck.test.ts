@@ -57,7 +57,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('fsck of a store of dockerd', () 
     expect([stopped.status, stopped.stdout, stopped.stderr]).toEqual([0, '', '']);
   });
 
-  test('its orphans are named, and removed only where they hold nothing of anybody', async () => {
+  test("its orphans are named, and removed only if they cannot hold anybody's work", async () => {
     const cli = new LayerstackCli(root);
     expect(await cli.run('prune', '--orphans', '-n')).toBe('Total that would be reclaimed: 0B');
     // A container that lost its entry, and a layer that lost its own, with all that names them.

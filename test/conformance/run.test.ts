@@ -152,7 +152,7 @@ describe.runIf(havePeers('runc', 'script'))('layerstack run', () => {
     expect(runs()).toEqual([]);
   });
 
-  it('says why a command does not start, once in its own words', async () => {
+  it('says why a command does not start, without repeating itself', async () => {
     const { stderr } = await sh('--rm', IMAGE, 'missing');
     expect(stderr).toContain(
       'layerstack: ERR_COMMAND_NOT_FOUND: runc cannot start the container: exec: "missing": executable file not found in $PATH\n',
@@ -218,7 +218,7 @@ describe.runIf(havePeers('runc', 'script'))('layerstack run', () => {
     expect(runs()).toEqual([]);
   });
 
-  it('runs on when layerstack is killed, and the next writer removes what it leaves', async () => {
+  it('continues when layerstack is killed, and the next writer removes its parts', async () => {
     const mark = `${String(process.pid)}${String(Date.now())}`;
     const command = [IMAGE, 'sh', '-c', 'echo ready; while test ! -e /house/end; do sleep 0.05; done', mark];
     const { child, end } = await started(['--rm', ...command], 'ready');
@@ -247,7 +247,7 @@ describe.runIf(havePeers('runc', 'script'))('layerstack run', () => {
     expect(mountsBelow(fixture.root)).toEqual([]);
   });
 
-  it('leaves nothing at whichever moment it is killed', async () => {
+  it('leaves nothing after a kill at any moment', async () => {
     for (let after = 150; after <= 900; after += 125) {
       const child = spawn(process.execPath, cli.argv('run', '--rm', IMAGE, 'true'), { stdio: 'ignore' });
       const end = once(child, 'close');

@@ -1,4 +1,4 @@
-/** Every kind of damage to a store of layerstack is found, stops one thing, and is mended as it is said. */
+/** Each kind of damage to a store is found, stops one thing only, and is repaired as fsck says. */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -71,7 +71,7 @@ const DAMAGE: Readonly<Record<string, () => void>> = {
 describe.each(Object.keys(DAMAGE))('a repositories.json that is %s', (kind) => {
   beforeEach(() => DAMAGE[kind]?.());
 
-  it('stops nothing that works without names', async () => {
+  it('does not stop commands that work without names', async () => {
     const { store } = fixture;
     expect((await store.images.list()).map(({ RepoTags }) => RepoTags)).toEqual([[], []]);
     expect((await store.images.inspect(id)).RepoTags).toEqual([]);
@@ -83,7 +83,7 @@ describe.each(Object.keys(DAMAGE))('a repositories.json that is %s', (kind) => {
     await store.containers.create(id, { name: 'second' });
   });
 
-  it('stops what would act on wrong names, with the command that mends it', async () => {
+  it('stops commands that would act on wrong names, and names the command that repairs it', async () => {
     const { images } = fixture.store;
     for (const use of [
       () => images.tag(id, 'more:1'),
@@ -97,7 +97,7 @@ describe.each(Object.keys(DAMAGE))('a repositories.json that is %s', (kind) => {
     }
   });
 
-  it('is rebuilt with all its names, and what was there is kept', async () => {
+  it('is rebuilt with all its names, and the old file is kept', async () => {
     const found = await check();
     expect(found).toMatchObject([{ code: 'names-unreadable', severity: 'error', path: NAMES }]);
     expect(await check({ repair: true })).toMatchObject([{ code: 'names-unreadable', repaired: true }]);
@@ -144,7 +144,7 @@ it('a missing file is rebuilt from its copy', async () => {
   expect(await names()).toEqual(['app:1', 'app:latest', 'other:1']);
 });
 
-it('a file that names no image of the store is missed by nobody', async () => {
+it('a missing file whose copy does not name a stored image is not reported', async () => {
   await fixture.store.containers.remove(box);
   for (const name of ['app:1', 'app:latest', 'other:1']) await fixture.store.images.remove(name);
   remove(NAMES);
@@ -177,7 +177,7 @@ describe('the copy', () => {
     expect(await names()).toEqual(['app:1', 'app:dockers', 'app:latest', 'other:1']);
   });
 
-  it('is said to be older than dockerd, and names that the file still has come before those of the copy', async () => {
+  it('is reported if it is older than dockerd, and names of the file come before its own', async () => {
     const other = (await fixture.store.images.inspect('other:1')).Id;
     asDockerd((text) => text.replace(`"app:1":"${id}"`, `"app:1":"${other}"`).slice(0, -30));
     const [finding] = await check();
@@ -190,7 +190,7 @@ describe('the copy', () => {
   it('gives no name to an image that is not in the store', async () => {
     writeFileSync(fixture.at(COPY), fixture.text(COPY).replaceAll(id, `sha256:${'1'.repeat(64)}`));
     truncateSync(fixture.at(NAMES));
-    expect((await check())[0]?.advice).toContain('2 more name images that are not in the store');
+    expect((await check())[0]?.advice).toContain('2 other names belong to images that are not in the store');
     await check({ repair: true });
     expect(await names()).toEqual(['other:1']);
   });

@@ -235,7 +235,7 @@ describe('directories of BuildKit, as dockerd 26 leaves them', () => {
   });
 });
 
-it('a dry run needs no right to write, and the rest is refused without it', async () => {
+it('only a dry run works on a store that is open read-only', async () => {
   makeDirectory(ID);
   await fixture.store.close();
   await using store = await Layerstack.open({ root: fixture.root, readOnly: true });
@@ -243,7 +243,7 @@ it('a dry run needs no right to write, and the rest is refused without it', asyn
   expect(await rejection(store.pruneOrphans())).toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
 });
 
-it('the command says what it does, and why the rest stays', async () => {
+it('the command prints the removed directories, and why the others stay', async () => {
   makeDirectory(ID);
   makeDirectory('stranger', 'STRANGERSTRANGERSTRANGERAB');
   await fixture.store.close();

@@ -122,7 +122,7 @@ describe('pack', () => {
     expect([await formOf('app:1'), packed(), extracted()]).toEqual(['classic', [], [...CHAINS].sort()]);
   });
 
-  it('takes the copies away again where the images cannot be changed', async () => {
+  it('removes the copies where the images cannot be changed', async () => {
     await load(TOP);
     vi.spyOn(ImageStore.prototype, 'add').mockRejectedValueOnce(FAULTS.ENOSPC);
     await expect(store.images.pack('app:1')).rejects.toThrow();
@@ -146,7 +146,7 @@ describe('pack of images with common layers', () => {
     expect(await findings()).toEqual([]);
   });
 
-  it('refuses an image whose layers another one has, and names that', async () => {
+  it('refuses an image whose layers another one has, and names the other', async () => {
     await expect(store.images.pack('base:1')).rejects.toMatchObject({
       code: 'ERR_IMAGE_IN_USE',
       message: expect.stringContaining('app:1 also has its layers') as string,
@@ -214,7 +214,7 @@ describe('a container on an image that is packed', () => {
     expect(await findings()).toEqual([]);
   });
 
-  it('can be mounted while its image is in both forms, and settle takes the tars away', async () => {
+  it('can be mounted while its image is in both forms, and settle removes the tars', async () => {
     const mount = await store.containers.mount('box');
     await store.images.pack('app:1');
     expect(await store.images.settle('app:1')).toBe(true);

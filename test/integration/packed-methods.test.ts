@@ -62,8 +62,8 @@ function readIfThere(path: string): string {
   }
 }
 
-describe('where the kernel mounts no indexes', () => {
-  it('extracts new images, and says so in one line', async () => {
+describe('where the kernel cannot mount indexes', () => {
+  it('extracts new images, and prints one line about it', async () => {
     await store.close();
     const env = { ...process.env, LAYERSTACK_CAPS: 'erofs=none' };
     const load = ['load', '--packed', '-i', archive];
@@ -82,7 +82,7 @@ describe('where the kernel mounts no indexes', () => {
     await expect(store.images.pack(NAME)).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
   });
 
-  it('names the way out for images that are packed already', async () => {
+  it('says what to do for images that are already packed', async () => {
     await store.images.load(archive, { form: 'packed' });
     await store.containers.create(NAME, { name: 'box' });
     vi.stubEnv('LAYERSTACK_CAPS', 'erofs=none');

@@ -52,7 +52,7 @@ async function interruptAfter(layers: number, options: ScrubOptions = {}): Promi
   expect(await stopped).toMatchObject({ code: 'ERR_ABORTED' });
 }
 
-it('finds nothing in an intact store, and says what it has read', async () => {
+it('finds nothing in an intact store, and counts what it has read', async () => {
   const before = Date.now();
   expect(await fixture.store.scrubStatus()).toEqual({ pass: null, last: null, readBytes: 0 });
   expect(await scrub()).toEqual([]);
@@ -109,7 +109,7 @@ describe('an interrupted scrub', () => {
     expect(await scrub()).toHaveLength(3);
   });
 
-  it('begins again if it is told to', async () => {
+  it('begins again with `restart`', async () => {
     damage(0);
     await interruptAfter(2);
     expect(await scrub({ restart: true })).toHaveLength(1);

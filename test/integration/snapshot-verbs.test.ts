@@ -156,7 +156,7 @@ function expected(before: Record<string, string>, after: Record<string, string>)
 }
 
 describe('a comparison', () => {
-  it('lists what leads from any snapshot of a container to any other', async () => {
+  it('lists the changes from any snapshot of a container to any other', async () => {
     const taken = await history(await make());
     for (const [from, before] of taken.entries())
       for (const [to, after] of taken.entries()) {
@@ -178,7 +178,7 @@ describe('a comparison', () => {
       }
   });
 
-  it('of siblings lists what either of them changed since they were one', async () => {
+  it('of siblings lists the changes of both since their common snapshot', async () => {
     const source = await make();
     await inside(source, write('shared', '1'));
     const base = await take(source, 'base');
@@ -205,7 +205,7 @@ describe('a comparison', () => {
     ]);
   });
 
-  it('of one lists what it has changed since what is directly below it', async () => {
+  it('of one object lists its changes since the snapshot or image directly below it', async () => {
     const source = await make();
     await inside(source, write('first', '1'));
     const first = await take(source);
@@ -330,7 +330,7 @@ describe('a promotion', () => {
 });
 
 describe('a squash', () => {
-  it('shows what the snapshots showed, for every run of them', async () => {
+  it('shows the same files as the snapshots, for every run of them', async () => {
     const source = await make();
     const taken = await history(source);
     const shown = await tree(source);

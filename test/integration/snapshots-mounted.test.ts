@@ -110,7 +110,7 @@ async function expectSound(): Promise<void> {
   expect(found).toEqual([]);
 }
 
-describe('a mounted container that nobody writes to', () => {
+describe('a mounted container without writers', () => {
   it('is sealed under a new mount at the same path', async () => {
     writeFileSync(at('first'), 'one');
     const events: StoreEvent[] = [];
@@ -214,7 +214,7 @@ describe('a mounted container that nobody writes to', () => {
     expect(lstatSync(at('one')).nlink).toBe(2);
   });
 
-  it('is on disk where that is asked', async () => {
+  it('is on disk with `durable`', async () => {
     const syncs = vi.spyOn(native, 'batch');
     await create(source);
     const steps = (): string[] => syncs.mock.calls.flatMap(([, done]) => done.map(({ op }) => op));
@@ -250,7 +250,7 @@ async function packedStore(): Promise<TestStore> {
   return made;
 }
 
-describe('a mounted container that somebody else can write to', () => {
+describe('a mounted container with other writers', () => {
   it('is not sealed while a file is open for writing, and can be written to afterwards', async () => {
     const child = await shell('exec 3>open; echo ready; while read line; do eval "$line"; done', path);
     const error = await rejection(create(source, { mode: 'seal' }));
@@ -396,7 +396,7 @@ async function newCgroup(): Promise<string> {
 }
 
 describe('a fork of a mounted container', () => {
-  it('has every write that a busy writer was told of', async () => {
+  it('has every write that returned to a busy writer', async () => {
     const script = [
       'const fs = require("fs");',
       'const fd = fs.openSync("log", "a");',
@@ -459,7 +459,7 @@ describe('a rollback of a mounted container', () => {
     expect(text('third')).toBe('three');
   });
 
-  it('keeps what it had, where it is asked to', async () => {
+  it('keeps the old files in a snapshot, with `keep`', async () => {
     const snapshot = await create(source);
     writeFileSync(at('later'), 'text');
     const kept = await fixture.store.snapshots.rollback(source, snapshot, { keep: true });
@@ -572,7 +572,7 @@ describe('killed at any step', () => {
         expect(states.at(-1)).toEqual({ ...old, snapshots: ['snap'] });
       });
 
-    it(`${what} leaves what was rolled back or the snapshot`, async () => {
+    it(`${what} leaves the old files or those of the snapshot`, async () => {
       const states = await everyStep(
         async () => {
           await create(source, { name: 'snap' });

@@ -1,6 +1,6 @@
 /**
- * The ways in which a store can be damaged, as data: what is done to the store, the finding of fsck, and what
- * mends it. test/integration/damage-kinds.test.ts does all of them.
+ * The ways in which a store can be damaged, as data: the damage, the finding of fsck, and the repair.
+ * test/integration/damage-kinds.test.ts tries all of them.
  */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';

@@ -80,7 +80,7 @@ export interface Context {
   readonly stdoutIsTerminal: boolean;
   /** Prints data, one line each: see {@link Output.print}. */
   print(...lines: string[]): void;
-  /** Sets the exit status for the case that the command does not fail. Default 0. */
+  /** Sets the exit status of a command that does not fail. Default 0. */
   exitWith(status: number): void;
   /** The streams for the output of another program, which is passed on byte for byte. */
   readonly programOutputs: Readonly<Record<'stdout' | 'stderr', NodeJS.WritableStream>>;
@@ -105,7 +105,7 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly examples: readonly Example[];
   /** What the exit status 1 may mean besides a failure. */
   readonly failure?: string;
-  /** Exit statuses in place of 1 and 2, and what each of them means. */
+  /** Exit statuses in place of 1 and 2, with their meanings. */
   readonly statuses?: ExitStatuses;
   run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** The options of `create` and `run` that say what a container is. Names and forms are docker's. */
+/** The options of `create` and `run` that describe the container. Names and forms are docker's. */
 import type { ContainerOverrides } from '../../container/config.ts';
 import type { HostConfig } from '../../container/store.ts';
 import type { OptionSpecs, Values } from './command.ts';
@@ -32,7 +32,7 @@ export const CONTAINER_OPTIONS = {
 type Given = Values<typeof CONTAINER_OPTIONS & typeof HOST_OPTIONS>;
 
 /**
- * Returns what the options ask for.
+ * Returns the settings of the options.
  * @param words - the command; empty for that of the image
  * @throws UsageError naming the option whose value is invalid, or whose file cannot be read.
  */

@@ -8,6 +8,6 @@ export const LAYER_OPTIONS = {
   },
   packed: {
     type: 'boolean',
-    help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+    help: 'keep the layers as tars, which the kernel mounts; dockerd sees the image after `settle`',
   },
 } as const satisfies OptionSpecs;

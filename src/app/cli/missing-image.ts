@@ -16,7 +16,7 @@ interface PullValues {
 }
 
 /**
- * Returns what brings the image into the store. The progress goes to stderr, as with docker.
+ * Returns a function that pulls the image. The progress goes to stderr, as with docker.
  * @throws UsageError for an unknown policy.
  */
 export function missingImage(

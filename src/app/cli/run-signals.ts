@@ -1,4 +1,4 @@
-/** The signals of `run`: they stop its preparations, and go to its command when that has started. */
+/** The signals of `run`: they stop its preparations; after the start they go to its command. */
 import type { StartedRun } from '../../container/run/options.ts';
 
 /** Signals that docker's client passes on, as far as Node can receive them. */
@@ -8,7 +8,7 @@ const FORWARDED = [
 ];
 
 export interface ForwardedSignals extends AsyncDisposable {
-  /** Fires where a signal comes before the command has started. */
+  /** Fires when a signal comes before the command has started. */
   readonly preparing: AbortSignal;
   /** Sends every signal from now on to the command. */
   forwardTo(started: StartedRun): void;

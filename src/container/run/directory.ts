@@ -1,7 +1,7 @@
 /**
  * The directory of one run: `layerstack/runs/<container>/`, or `<container>.rm` where the container is
- * removed with its process. It is made before the container is, so a process that dies in between leaves
- * nothing that its name does not tell. Contents:
+ * removed with its process. It is made before the container. If the process dies in between, the name
+ * still tells the next writer what to remove. Contents:
  *
  *   lock          flocked by layerstack, and by the runtime, which inherits it
  *   record.json   the runtime, and the process of a container that runs in the background
@@ -10,7 +10,7 @@
  *   log.json      the runtime's own errors
  *
  * A run whose lock is free, and whose process has ended, is over. The next writer gives its mount back,
- * removes the container of an `.rm`, and then the directory.
+ * removes the container of an `.rm`, and then removes the directory.
  */
 import type { FileHandle } from 'node:fs/promises';
 import * as json from '../../core/json.ts';
@@ -71,7 +71,7 @@ export class RunDirectory {
     await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.runs, mode: 0o700, exist: true }]));
     for (;;) {
       const lock = await claim(layout.at(layout.run(name)));
-      // Otherwise another writer took the new directory for that of a dead process.
+      // Without the lock, another writer takes the new directory for that of a dead process.
       if (lock === undefined) continue;
       const made = new RunDirectory(layout, name, runtime, lock);
       try {
@@ -99,7 +99,7 @@ export class RunDirectory {
     return `${this.path}/${LOG}`;
   }
 
-  /** Lets the run be over when its process has ended, and not when the runtime has. Releases the lock. */
+  /** Notes the process of the command and releases the lock. The run is over when this process has ended. */
   async detach(): Promise<void> {
     const pid = readPid(this.pidFile);
     try {
@@ -128,7 +128,7 @@ export class RunDirectory {
   }
 }
 
-/** Returns the container of a run, and whether it goes with its process. */
+/** Returns the container of a run, and whether it is removed with its process. */
 export function parseRunName(name: string): { readonly id: string; readonly remove: boolean } {
   const remove = name.endsWith(REMOVED);
   return { id: remove ? name.slice(0, -REMOVED.length) : name, remove };
@@ -149,11 +149,11 @@ export function readRunRecord(layout: Layout, name: string): RunRecord | undefin
 }
 
 /**
- * Returns whether the process of a run is still there. The record is one of this boot, and no process holds
- * the lock of the run.
+ * Returns whether the process of a run still exists. The record must be of this boot. The caller holds the
+ * lock of the run.
  */
 export async function isAlive(id: string, record: RunRecord): Promise<boolean> {
-  // The runtime is asked only where its process is unknown, because starting it takes time.
+  // The runtime is asked only if the record does not have the process, because starting it takes time.
   if (record.pid !== undefined && record.started !== undefined)
     return processStart(record.pid) === record.started;
   return isRunning(record.runtime, id);

@@ -8,7 +8,7 @@ import type { RunStreams } from './streams.ts';
 export interface StartedRun {
   /** The id of the container, in layerstack and in the runtime. */
   readonly id: string;
-  /** Those of the image's volumes that are not mounted. */
+  /** The image's volumes for which nothing is mounted. */
   readonly leftOut: readonly string[];
   /** Sends a signal to the command. */
   kill(signal: NodeJS.Signals): void;

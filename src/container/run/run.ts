@@ -1,6 +1,6 @@
 /**
  * Runs a command in a new container of a store. The directory of the run is made first, so that after a kill
- * at any instruction the next writer can give back what the run has taken (directory.ts, sweep.ts).
+ * at any instruction the next writer can undo the run (directory.ts, sweep.ts).
  */
 import { newOverlayId } from '../../layer/overlay.ts';
 import type { Root } from '../../system/root.ts';
@@ -19,13 +19,13 @@ export interface RunOptions extends CreateOptions, ProcessOptions {
   /** Removes the container when the command has ended. Default false. */
   readonly remove?: boolean | undefined;
   /**
-   * Resolves when the command has started. It has neither input nor output. The next writer of the store that
-   * opens it after the command's end unmounts the container, and removes it with `remove`. Default false.
+   * Resolves when the command has started. It has neither input nor output. After its end, the next writer
+   * that opens the store unmounts the container, and with `remove` also removes it. Default false.
    */
   readonly detach?: boolean | undefined;
 }
 
-/** What a run needs of the store's containers. */
+/** The operations on containers that a run needs. */
 export interface RunStore extends RunContainers {
   create(options: CreateOptions, id: string): Promise<Container>;
   mount(container: Container): Promise<Mount>;
@@ -47,7 +47,7 @@ export async function runContainer(root: Root, store: RunStore, options: RunOpti
     ...create
   } = options;
   const runtime = findRuntime(given);
-  // A wrong call fails before anything is made. The image may also want a terminal, which is known later.
+  // A wrong call fails before anything is made. The image may also want a terminal; that is checked later.
   ioOf(create.tty === true, { interactive, streams, detach });
   const id = newOverlayId();
   const run = await RunDirectory.make(root.layout, { id, remove, runtime });
@@ -74,7 +74,7 @@ export async function runContainer(root: Root, store: RunStore, options: RunOpti
   }
 }
 
-/** Gives back what a run has taken. What cannot be given back stays for the next writer. */
+/** Unmounts or removes the container of a run, and removes its directory. The next writer does what fails. */
 async function finish(
   root: Root,
   store: RunStore,
@@ -87,7 +87,7 @@ async function finish(
 ): Promise<void> {
   const { container, remove, isDetached } = ended;
   if (isDetached) return run.detach();
-  await root.aftermath.run('what the run has left stays for the next writer', async () => {
+  await root.aftermath.run('parts of the run stay until the next writer removes them', async () => {
     try {
       if (container !== undefined) await giveBack(store, container, remove);
       await run.remove();

@@ -1,4 +1,4 @@
-/** An OCI runtime of the host, and its commands for containers that a process has left. */
+/** An OCI runtime of the host, and its commands for containers of dead processes. */
 import { accessSync, constants } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import * as json from '../../core/json.ts';

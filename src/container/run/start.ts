@@ -92,7 +92,7 @@ function startError({ runtime, id, logFile }: Run): LayerstackError {
   return new LayerstackError(startErrorCode(lastError), `${name} cannot start the container: ${why}`, { id });
 }
 
-/** Tells errors of the command from others, by the words of runc and crun. */
+/** Distinguishes errors of the command from other errors, by the words of runc and crun. */
 export function startErrorCode(message: string): ErrorCode {
   if (!/\bexec(?:utable)?\b/i.test(message)) return 'ERR_RUNTIME';
   if (/not found|no such file or directory/i.test(message)) return 'ERR_COMMAND_NOT_FOUND';

@@ -8,16 +8,16 @@ import { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { callSync, native } from '../../system/native.ts';
 
-/** Of each that is left out, the command has /dev/null. */
+/** For each stream that is left out, the command gets /dev/null. */
 export interface RunStreams {
-  /** What the command reads. */
+  /** The input of the command. */
   readonly stdin?: AsyncIterable<Uint8Array> | undefined;
-  /** Gets what the command writes. It is not ended. */
+  /** Receives the output of the command. The stream is not ended. */
   readonly stdout?: NodeJS.WritableStream | undefined;
   readonly stderr?: NodeJS.WritableStream | undefined;
 }
 
-/** What the runtime inherits as its first three files. */
+/** The first three files of the runtime. */
 type Stdio = 'ignore' | number;
 
 /** The open pipes of one container. */

@@ -1,4 +1,4 @@
-/** Ends the runs whose processes are gone: removes what they left. */
+/** Ends the runs whose processes have ended: removes their parts. */
 import type { FileHandle } from 'node:fs/promises';
 import { isHex64 } from '../../core/digest.ts';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
@@ -11,14 +11,14 @@ import { readContainer, type Container } from '../record.ts';
 import { isAlive, parseRunName, readRunRecord } from './directory.ts';
 import { forgetContainer } from './runtime.ts';
 
-/** What a run needs to give a container back. */
+/** The operations on containers that end a run. */
 export interface RunContainers {
   remove(container: Container, options: { readonly force: boolean }): Promise<unknown>;
   isMounted(container: Container): Promise<boolean>;
   unmount(container: Container): Promise<unknown>;
 }
 
-/** Ends every run that is over. A run that cannot be ended stays for the next writer; that is logged. */
+/** Ends every run that is over. Logs a run that cannot be ended; the next writer tries again. */
 export async function sweepRuns(root: Root, containers: RunContainers): Promise<void> {
   const { layout, log } = root;
   for (const name of await listEntries(layout, layout.runs)) {
@@ -28,7 +28,7 @@ export async function sweepRuns(root: Root, containers: RunContainers): Promise<
       if (lock !== undefined) await endRun(root, containers, name);
     } catch (error) {
       if (!LayerstackError.is(error) && !isSystemError(error)) throw error;
-      log.warn('what an ended run has left cannot be removed yet', { run: name, error: String(error) });
+      log.warn('parts of an ended run cannot be removed yet', { run: name, error: String(error) });
     } finally {
       await lock?.close();
     }
@@ -47,13 +47,13 @@ async function endRun(root: Root, containers: RunContainers, name: string): Prom
     if (await isAlive(id, record)) return;
     await forgetContainer(record.runtime, id);
   }
-  log.info('removing what an ended run has left', { id });
+  log.info('removing the parts of an ended run', { id });
   const container = readContainer(layout, id);
   if (container !== undefined) await giveBack(containers, container, remove);
   await call(native.removeTree(layout.root, layout.run(name)));
 }
 
-/** Ends the use that a run had of its container's mount, and removes the container where it goes with it. */
+/** Ends the use of the mount by a run, or removes the container with `remove`. */
 export async function giveBack(
   containers: RunContainers,
   container: Container,

@@ -15,18 +15,21 @@ export interface OpenChain extends AsyncDisposable {
   readonly names: readonly string[];
   /**
    * The directories with their contents, in the same order, relative to `overlay2`. Those of packed layers
-   * are there until this is disposed; an overlay that has them keeps them.
+   * exist until this is disposed. An overlay that uses them keeps them mounted.
    */
   readonly directories: readonly string[];
   /** Some of the layers are packed. */
   readonly packed: boolean;
 }
 
-/** Another process may extract or pack the image meanwhile. Several times in a row are not a coincidence. */
+/**
+ * Another process may extract or pack the image during the read. Then the read starts again. After this many
+ * attempts it fails.
+ */
 const TRIES = 5;
 
 /**
- * Opens the chain below which `top` is the topmost layer.
+ * Opens the chain whose topmost layer is `top`.
  * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND; ERR_STORE_CORRUPT; ERR_UNSUPPORTED where the kernel
  *   cannot mount packed layers.
  */

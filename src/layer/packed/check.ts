@@ -23,7 +23,7 @@ export interface PackedCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const RELOAD = 'load or pull the images that have it again';
+const RELOAD = 'load or pull its images again';
 
 export async function* checkPacked(
   root: Root,
@@ -63,8 +63,8 @@ function incomplete(root: Root, chainId: ChainID): Problem {
     code: 'layer-incomplete',
     severity: 'error',
     path: root.layout.packedLayer(chainId),
-    message: `packed layer ${chainId} lacks a file, or a file of it does not fit its ChainID`,
-    advice: 'repair removes it; then load or pull the images that have it again',
+    message: `packed layer ${chainId} is incomplete: a file is missing, or does not fit the ChainID`,
+    advice: 'repair removes it; then load or pull its images again',
     repair: async () => {
       root.session();
       await using _lock = await root.locks.acquire('layers', chainId);
@@ -106,12 +106,12 @@ async function hasOwnIndex(
   return await isIndexOf({ tar, index, directory: layout.root }, diffId, signal);
 }
 
-/** A mount would show what this index says. */
+/** Returns the problem of an index that shows other files than its tar. */
 function foreignIndex(root: Root, layer: PackedLayer): Problem {
   return {
     ...otherIndex(root, layer),
     severity: 'error',
-    message: `the index of packed layer ${layer.chainId} is not that of its tar: mounts of it show other files`,
+    message: `the index of packed layer ${layer.chainId} does not fit its tar: mounts of it show other files`,
     advice: 'repair writes the index anew from the tar; then mount its containers again',
   };
 }
@@ -122,7 +122,7 @@ function otherIndex(root: Root, layer: PackedLayer): Problem {
     code: 'layer-index',
     severity: 'warning',
     path: layout.packedLayer(layer.chainId, 'index.erofs'),
-    message: `the index or the tar of packed layer ${layer.chainId} is not the file that was written, such as after a copy`,
+    message: `the index or the tar of packed layer ${layer.chainId} has changed since it was written; a copy of the root has this effect too`,
     advice: 'the next mount, or repair, writes the index anew from the tar, and verifies the tar',
     repair: async () => {
       root.session();

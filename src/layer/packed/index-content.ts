@@ -13,7 +13,7 @@ import { randomName } from '../../core/random.ts';
 import { call, native } from '../../system/native.ts';
 import { OWN_LAYER_LIMITS } from '../limits.ts';
 
-/** Where the superblock of EROFS is, and the fields of it that lead to the table of devices. */
+/** The place of EROFS's superblock, and its fields that lead to the table of devices. */
 const SUPERBLOCK = { at: 1024, size: 128, magic: 0xe0f5e1e2, deviceCount: 86, deviceSlot: 88 } as const;
 const SLOT_BYTES = 128;
 const TAG_BYTES = 64;
@@ -38,9 +38,10 @@ export interface IndexFiles {
 }
 
 /**
- * Returns whether the index is the one that the tar gives. The same tar always gives the same bytes. Reads the
- * headers of the tar and the whole index.
- * @throws {@link LayerstackError} ERR_ABORTED; ERR_LAYER_INVALID and its like for a damaged tar; system errors.
+ * Returns whether the index is the one that the tar gives. The same tar always gives the same bytes. Reads
+ * the headers of the tar and the whole index.
+ * @throws {@link LayerstackError} ERR_ABORTED; ERR_LAYER_INVALID and similar codes for a damaged tar;
+ *   system errors.
  */
 export async function isIndexOf(
   { tar, index, directory }: IndexFiles,

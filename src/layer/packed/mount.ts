@@ -1,8 +1,8 @@
 /**
  * Mounts packed layers as lowers of an overlay. Each index is mounted in a private directory only until the
- * overlay holds it. Then the overlay has the only mount of the index, which ends with the overlay. So nothing
- * is counted. If this process dies in between, the next writer unmounts what the marker names. On a root that
- * is open read-only, the mounts have no path and end with this process at the latest.
+ * overlay holds it. The overlay then holds the only mount of the index. The mount ends with the overlay, so
+ * it needs no count. If this process dies in between, the next writer unmounts the mounts that the marker
+ * names. On a root that is open read-only, the mounts have no path, and end with this process at the latest.
  */
 import { close } from 'node:fs';
 import { promisify } from 'node:util';
@@ -100,7 +100,7 @@ async function withFiles<T>(
 function unsupported(cause?: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_UNSUPPORTED',
-    'this kernel cannot mount packed layers (EROFS with blocks of 512 bytes, Linux 6.4): extract the image first ' +
+    'this kernel cannot mount packed layers (it lacks EROFS with 512-byte blocks, Linux 6.4): extract the image first ' +
       '(layerstack settle IMAGE)',
     { cause },
   );

@@ -1,6 +1,6 @@
 /**
- * Opens the two files of a packed layer for a mount. Where they are not the files that were written, such as
- * after a copy of the root, the index is written anew from the tar, which is verified meanwhile.
+ * Opens the two files of a packed layer for a mount. If they have changed since they were written, such as
+ * by a copy of the root, the index is written anew from the tar. The same pass verifies the tar.
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -121,7 +121,7 @@ async function writeIndex(
 function changed(chainId: PackedLayer['chainId'], why: string, cause?: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `the tar of the packed layer ${chainId} was changed or damaged on disk (${why}); load its image again to repair it`,
+    `the tar of the packed layer ${chainId} was changed or damaged on disk (${why}): load its image again to repair it`,
     { layer: chainId, cause },
   );
 }

@@ -1,7 +1,8 @@
 /**
  * Publishes staged packed layers: one syncfs, then a rename of each to its ChainID, parents first. The caller
- * holds the layers' locks. A layer that the store has got meanwhile, in any form, is left out. An incomplete
- * or damaged entry is exchanged with the new one, which keeps its short name, since containers name it.
+ * holds the layers' locks. A layer that another process has published meanwhile, in either form, is skipped.
+ * The new entry replaces an incomplete or damaged one. It takes over the short name, because containers refer
+ * to it.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { ChainID } from '../../core/digest.ts';
@@ -29,13 +30,13 @@ interface Fresh {
 
 export interface PublishPackedOptions {
   readonly signal?: AbortSignal | undefined;
-  /** The layers are extracted, too, and everything that stands on them goes to the packed form. */
+  /** The layers are also extracted. The caller brings all layers above them into the packed form. */
   readonly copies?: boolean;
 }
 
 /**
  * Returns the layers that were published, when they are durable.
- * @param present - the layers as the store has them, in the order of the plan; undefined for one to publish
+ * @param present - the stored layers in the order of the plan; undefined for a layer to publish
  * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when a layer of the plan has vanished, or was damaged
  *   in Docker's form meanwhile.
  */
@@ -49,7 +50,8 @@ export async function publishPacked(
   const fresh: Fresh[] = [];
   for (const [index, { chainId, parent, layer }] of planned.entries()) {
     if (present[index] !== undefined) continue;
-    // A packed layer cannot be below those that stand on the entry, so the entry must be replaced as it is.
+    // Extracted layers stand on this entry. A packed layer cannot be below them, so only an extracted copy
+    // may replace it.
     const isBelow = !copies && isClassic(root, chainId);
     if (!('writeSet' in layer) || layer.packed === undefined || isBelow) throw vanished(chainId);
     const replaces = statEntry(layout.at(layout.packedLayer(chainId))) !== undefined;

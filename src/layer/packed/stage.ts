@@ -58,7 +58,9 @@ export class PackedStaging {
       return { packed: true, writeSet, applied, diffId };
     } catch (error) {
       await this.remove(writeSet).catch((trouble: unknown) => {
-        this.#root.log.warn('a failed layer could not be removed; the next writer will', { error: trouble });
+        this.#root.log.warn('a failed layer could not be removed; the next writer removes it', {
+          error: trouble,
+        });
       });
       throw error;
     }
@@ -72,8 +74,8 @@ export class PackedStaging {
   }
 
   /**
-   * Takes away the marker of a layer that is published or removed. A directory that holds a replaced entry,
-   * which could not be removed, keeps it.
+   * Removes the marker of a published or removed layer. The marker stays while the directory holds a replaced
+   * entry that could not be removed.
    */
   async forget(writeSet: string): Promise<void> {
     const { layout } = this.#root;

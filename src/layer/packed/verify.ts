@@ -44,8 +44,8 @@ export async function damageOf(
 }
 
 /**
- * Returns whether the tar is not what its DiffID stands for. Without `deep` the tar is read only where it, or
- * its index, is not the file that was written. A layer that vanishes meanwhile is not damaged.
+ * Returns whether the tar does not have the digest that its DiffID names. Without `deep` the tar is read only
+ * if the tar or its index has changed since it was written. A layer that vanishes meanwhile is not damaged.
  */
 export async function isPackedDamaged(
   layout: Layout,

@@ -1,7 +1,7 @@
 /**
  * The versions of a packed layer's two files, in its file `versions`. An index is mounted only where both
- * files are those that this code wrote: an index of another tar would show wrong contents, and the kernel
- * must never read an EROFS image of somebody else.
+ * files are those that this code wrote. An index of another tar would show wrong contents, and the kernel
+ * must never mount an EROFS image that layerstack did not write.
  */
 import type { FileHandle } from 'node:fs/promises';
 

@@ -44,8 +44,8 @@ const closeFd = promisify(close);
  * bytes. The directory of the file has room for the contents twice meanwhile.
  * @param id the object's, in hex: the file system's UUID is made of it
  * @throws {@link LayerstackError} ERR_UNSUPPORTED where a program is missing, or the kernel cannot mount
- *   EROFS; ERR_INVALID_ARGUMENT for a size that is too small; ERR_NO_SPACE; ERR_SYSTEM with the words of
- *   mke2fs; what {@link writeErofs} throws.
+ *   EROFS; ERR_INVALID_ARGUMENT for a size that is too small; ERR_NO_SPACE; ERR_SYSTEM with the message
+ *   of mke2fs; the errors of {@link writeErofs}.
  */
 export async function writeExt4(
   fd: number,

@@ -1,7 +1,7 @@
 /**
  * Copies of layers in directories of overlay2 that have lost their entry in layerdb. The tar-split is lost
- * with the entry, so a directory is proven by its tar as layerstack writes it. That is the tar of a layer
- * that was committed or imported here; a layer with another tar needs another copy.
+ * with the entry. So a directory is proven by the tar that layerstack would write of it. This tar is the
+ * right one for layers that were committed or imported here. Other layers need another copy.
  */
 import { LayerstackError } from '../../core/errors.ts';
 import { OWN_LAYER_LIMITS, type DamagedLayer, type LayerStore } from '../../layer/store.ts';
@@ -26,7 +26,7 @@ export class OverlayCopies implements LayerCopies {
   }
 
   async copy({ diffId, cacheId }: DamagedLayer, use: UseCopy): Promise<boolean> {
-    // A layer that has its directory is compared with its own tar-split.
+    // A layer that still has its directory is compared with its own tar-split.
     if (cacheId !== undefined) return false;
     const { root } = this.#stores;
     for (const id of await unclaimedDirectories(root.layout, () => rwLayerOverlays(root)))

@@ -1,4 +1,4 @@
-/** `layerstack fork`: makes containers that begin where a snapshot or container is; prints their ids. */
+/** `layerstack fork`: makes containers with the files of a snapshot or container; prints their ids. */
 import { defineCommand } from '../command.ts';
 import { parseCount } from '../format.ts';
 import { labelsOf } from '../labels.ts';
@@ -6,15 +6,15 @@ import { labelsOf } from '../labels.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] SNAPSHOT|CONTAINER',
   description:
-    'Make containers that begin where a snapshot or a container is, and print their ids: all of them or none. Of a\n' +
-    'container a snapshot is taken first: the forks have every write that returned before.',
+    'Make containers with the files of a snapshot or a container, and print their ids: all of them or none. Of a\n' +
+    'container, a snapshot is taken first. The forks have every write that returned before the command.',
   options: {
     count: { type: 'string', value: 'NUMBER', help: 'number of containers (default 1)' },
     name: {
       type: 'string',
       short: 'n',
       value: 'NAME',
-      help: 'name of the container; of several, each name is this, a dash and its number',
+      help: 'name of the container; of several, the names are NAME-1, NAME-2, ...',
     },
     label: {
       type: 'string',

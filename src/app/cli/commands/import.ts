@@ -36,7 +36,7 @@ export const command = defineCommand({
     },
     packed: {
       type: 'boolean',
-      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+      help: 'keep the layer as a tar, which the kernel mounts; dockerd sees the image after `settle`',
     },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },

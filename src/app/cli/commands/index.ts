@@ -48,7 +48,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   snapshot: { summary: 'take a snapshot of a container', load: () => import('./snapshot.ts') },
   snapshots: { summary: 'draw the snapshots of containers', load: () => import('./snapshots.ts') },
   fork: {
-    summary: 'make containers that begin where a snapshot or container is',
+    summary: 'make containers with the files of a snapshot or container',
     load: () => import('./fork.ts'),
   },
   rollback: { summary: 'put a container back to a snapshot', load: () => import('./rollback.ts') },

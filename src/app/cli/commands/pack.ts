@@ -1,13 +1,13 @@
-/** `layerstack pack`: brings images into the packed form; prints the images that it has changed. */
+/** `layerstack pack`: packs images; prints the images that it has changed. */
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: 'IMAGE...',
   description:
     'Replace the extracted layers of images by their tars, verified, as `load --packed` stores them. dockerd no longer\n' +
-    'sees the images; `settle` brings them back. Containers of them keep working. Layers that other images have stay\n' +
-    'extracted. An image of which every layer stays is refused: name the images that share it in one command. An image\n' +
-    'that is packed already stays as it is, and is not printed.',
+    'sees the images, until `settle` extracts them again. Their containers keep working. Layers that other images have stay\n' +
+    'extracted. An image whose layers all stay is refused: name all images with these layers in one command. An image that\n' +
+    'is already packed stays as it is, and is not printed.',
   options: {},
   operands: { min: 1, max: Infinity, kinds: ['image'] },
   examples: [

@@ -7,9 +7,9 @@ import { defineCommand, UsageError } from '../command.ts';
 export const command = defineCommand({
   usage: '--onto CONTAINER FORK|SNAPSHOT',
   description:
-    'Give a container the files of a fork of it, or of a snapshot above its own. Its id, its name and its path stay. Of a\n' +
-    'fork, which stays, a snapshot is taken first. The id of the snapshot is printed. Neither may be mounted. Of several\n' +
-    'forks the first one wins: a container that was changed since the fork is refused.',
+    'Give a container the files of a fork of it, or of a snapshot above its own. Its id, its name and its path stay. Print\n' +
+    'the id of the snapshot below the container. A fork is sealed first, and stays. Neither container may be mounted. Of\n' +
+    'several forks the first one wins: a container that was changed since the fork is refused.',
   options: {
     onto: { type: 'string', value: 'CONTAINER', help: 'the container that gets the files; required' },
   },

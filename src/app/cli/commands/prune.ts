@@ -13,7 +13,7 @@ export const command = defineCommand({
     'Remove the images without a tag, and every layer that neither an image nor a container needs, such as the layers of a\n' +
     'load that was killed. The command asks first, unless --force is given.\n\n' +
     'With --orphans, list the directories of overlay2 that nothing in the store explains, with the reason, and remove those\n' +
-    "that cannot hold anybody's work, without a question. Directories that were mounted as a writable layer, or that no known\n" +
+    "that cannot hold anybody's work, without asking. Directories that were mounted as a writable layer, or that no known\n" +
     'program has made, are removed only with --force. Directories of BuildKit, mounted ones, and those below a directory that\n' +
     'stays are never removed. With -n this works beside a running dockerd.',
   options: {

@@ -4,14 +4,14 @@ import { defineCommand } from '../command.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER SNAPSHOT',
   description:
-    'Put a container back to a snapshot of the same image. Its id, its name and its path stay. What it has is deleted.\n' +
-    'With --keep a snapshot of that is taken first, and its id printed. A mounted container gets a new mount at its path.',
+    'Put a container back to a snapshot of the same image. Its id, its name and its path stay. Its current files are deleted.\n' +
+    'With --keep a snapshot of them is taken first, and its id is printed. A mounted container gets a new mount at its path.',
   options: {
-    keep: { type: 'boolean', help: 'take a snapshot of what the container has first' },
+    keep: { type: 'boolean', help: 'first take a snapshot of the current files' },
     force: {
       type: 'boolean',
       short: 'f',
-      help: 'also while processes work in it: they keep the old files, and cannot write',
+      help: 'roll back even while processes work in it; they keep the old files, and cannot write',
     },
   },
   operands: { min: 2, max: 2, kinds: ['container', 'none'] },

@@ -10,7 +10,7 @@ import { missingImage, PULL_POLICIES } from '../missing-image.ts';
 import { forwardSignals } from '../run-signals.ts';
 import { RUN_STATUSES } from '../run-statuses.ts';
 
-/** The path of an archive begins so. The name of an image does not. */
+/** Matches the beginning of an archive's path. The name of an image does not match. */
 const ARCHIVE_PATH = /^[./]/;
 
 export const command = defineCommand({
@@ -18,11 +18,11 @@ export const command = defineCommand({
   description:
     'Make a container and run COMMAND in it, with runc or another OCI runtime. The exit status is that of COMMAND. Signals\n' +
     "go to COMMAND. The options are those of docker's `run`. A missing image is pulled, as by docker. An argument that begins\n" +
-    'with a dot or a slash is the path of an archive, which is mounted in place and leaves nothing.\n' +
+    'with a dot or a slash is the path of an archive. It is mounted in place, and nothing of it remains.\n' +
     '\n' +
-    'Layerstack sets up no networks, restarts nothing and keeps no logs: without `--network host` a container has only the\n' +
-    'device lo; use systemd to restart a command, and redirect its output to keep it. `runc list` shows the containers that\n' +
-    'run, and `runc exec ID COMMAND` starts another command in one.',
+    'Layerstack does not set up networks: without `--network host` a container has only the device lo. It does not restart\n' +
+    'commands (use systemd), or keep their output (redirect it). `runc list` shows the containers that run, and\n' +
+    '`runc exec ID COMMAND` starts another command in one.',
   options: {
     rm: { type: 'boolean', help: 'remove the container when COMMAND has ended' },
     interactive: { type: 'boolean', short: 'i', help: 'pass standard input to COMMAND' },
@@ -96,7 +96,7 @@ export const command = defineCommand({
 });
 
 function streamsOf(context: Context, interactive = false): RunStreams {
-  // Node makes the stream of its input on first use, and begins to read it.
+  // Node starts to read its input when the stream is first used.
   return { ...context.programOutputs, ...(interactive && { stdin: context.stdin }) };
 }
 
@@ -107,7 +107,7 @@ function refuseOthers(values: Readonly<Record<string, unknown>>, isArchive: bool
   if (wrong === undefined) return;
   throw new UsageError(
     isArchive
-      ? `--${wrong} does not go with an archive, which leaves no container: load the archive, and run its image`
+      ? `--${wrong} cannot be used with an archive, which does not leave a container: load the archive, and run its image`
       : `--${wrong} is for archives: give the path of one, with a dot or a slash at its beginning (./app.tar)`,
   );
 }

@@ -10,11 +10,11 @@ export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
     'Read all content at a bounded rate, and print what `fsck --deep` finds. A scrub that was interrupted continues where it\n' +
-    'stopped. It repairs nothing, and works beside a running dockerd. The exit status is 1 where the pass has found a problem,\n' +
-    'also before an interruption; notes do not count. packaging/systemd has a timer for it.',
+    'stopped. It repairs nothing, and works beside a running dockerd. The exit status is 1 if the pass has found a problem,\n' +
+    'before or after an interruption. Notes do not count. packaging/systemd has a timer for it.',
   options: {
-    rate: { type: 'string', value: 'BYTES', help: 'read at most so many bytes a second, e.g. 20M' },
-    restart: { type: 'boolean', help: 'begin again, also after an interruption' },
+    rate: { type: 'string', value: 'BYTES', help: 'read at most this many bytes a second, e.g. 20M' },
+    restart: { type: 'boolean', help: 'start a new pass, even after an interruption' },
     textfile: {
       type: 'string',
       value: 'FILE',

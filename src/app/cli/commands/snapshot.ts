@@ -7,23 +7,23 @@ import { labelsOf } from '../labels.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
   description:
-    'Take a snapshot of a container, and print its id. The container shows the same afterwards. A snapshot has files only:\n' +
-    'no processes, memory or sockets. It has every write that returned before.\n' +
+    'Take a snapshot of a container, and print its id. The container keeps the same files. A snapshot has files only: no\n' +
+    'processes, memory or sockets. It has every write that returned before the command.\n' +
     '\n' +
-    'By `seal` nothing is copied, but nothing may write meanwhile. A mounted container gets a new mount at its path.\n' +
-    'Processes in the old one cannot write until they enter the path again. By `copy` processes may write; what the\n' +
-    'container has changed since its last snapshot is copied. The default is to seal, or to copy where that is refused.',
+    '`seal` copies nothing, but no process may write meanwhile. A mounted container gets a new mount at its path.\n' +
+    'Processes in the old mount cannot write until they enter the path again. `copy` copies the changes of the container\n' +
+    'since its last snapshot, and processes may write meanwhile. `auto` seals, or copies where a seal is refused.',
   options: {
     name: { type: 'string', short: 'n', value: 'NAME', help: 'name of the snapshot (default: none)' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'label of the snapshot' },
-    mode: { type: 'string', value: 'auto|seal|copy', help: 'how it is taken (default auto)' },
-    freeze: { type: 'boolean', help: 'freeze the processes of the container while it is copied, or fail' },
+    mode: { type: 'string', value: 'auto|seal|copy', help: 'how to take the snapshot (default auto)' },
+    freeze: { type: 'boolean', help: 'freeze the processes of the container during the copy, or fail' },
     expires: {
       type: 'string',
       value: 'TIME',
-      help: 'when the next command removes it, unless something needs it: 1h, or a date (default: never)',
+      help: 'time after which it is removed, unless something needs it: 1h, or a date (default: never)',
     },
-    durable: { type: 'boolean', help: 'wait until everything in it is on disk' },
+    durable: { type: 'boolean', help: 'wait until all its files are on disk' },
   },
   operands: { min: 1, max: 1, kinds: ['container'] },
   examples: [

@@ -6,7 +6,7 @@ export const command = defineCommand({
   usage: '[OPTIONS] FROM TO',
   description:
     'Make one snapshot of a run of snapshots: of FROM, of TO above it, and of those between, and print its id. Its files\n' +
-    'are hard links to theirs. Containers and snapshots on top of the old ones show the same afterwards. Old snapshots that\n' +
+    'are hard links to theirs. Containers and snapshots on top of the old ones keep the same files. Old snapshots that\n' +
     'nothing needs any more are removed.',
   options: {
     name: { type: 'string', short: 'n', value: 'NAME', help: 'name of the new snapshot (default: none)' },

@@ -1,7 +1,7 @@
 /**
  * Operations that docker's API lacks, under `/layerstack/v1/`: mounts, OCI bundles, checks of the store,
- * and snapshots (snapshots.ts). A mount belongs to the store and not to the connection: it stays until it
- * is unmounted, even after the service ends. Paths are the host's. Each route describes its input and its
+ * and snapshots (snapshots.ts). A mount belongs to the store, not to the connection: it stays until it is
+ * unmounted, even after the service ends. Paths are the host's. Each route describes its input and its
  * answer; `openapi.json` is generated from these descriptions, and docs/api.md says the same.
  */
 import { FINDING_CODES, isWrong, SEVERITIES, type StoreFinding } from '../../../core/store-finding.ts';

@@ -27,16 +27,18 @@ const NEITHER = 'No snapshot or container has this name or id.';
 const takeBody = body({
   Name: text('Name of the snapshot, unique among the snapshots. Default: none.'),
   Labels: labels('Labels of the snapshot.'),
-  Expires: text('When it is removed, unless something needs it then: `1h`, or a date. Default: never.'),
-  Durable: flag('Answers only when everything in it is on disk.'),
+  Expires: text(
+    'Time after which it is removed, unless something needs it: `1h`, or a date. Default: never.',
+  ),
+  Durable: flag('Answers only when all its files are on disk.'),
 });
 const forkBody = body({
   Count: count(10_000, 'Number of containers. Default: 1.'),
-  Name: text('Name of the container; of several, each name is this, a dash and its number.'),
+  Name: text('Name of the container; of several, the names are NAME-1, NAME-2, ...'),
   Labels: labels('Labels in addition to those of the source.'),
   Durable: flag('Answers only when the containers are on disk.'),
 });
-const rollbackBody = body({ Keep: flag('Takes a snapshot of what the container has first.') });
+const rollbackBody = body({ Keep: flag('First takes a snapshot of the current files.') });
 const squashBody = body({
   Name: text('Name of the new snapshot. Default: none.'),
   Labels: labels('Labels in addition to those of the topmost snapshot.'),
@@ -57,11 +59,11 @@ const FACTS: Readonly<Record<string, Schema>> = {
   Name: optionalText('Its name.'),
   Labels: { type: 'object', additionalProperties: { type: 'string' } },
   Created: { type: 'string', description: 'RFC 3339.' },
-  Expires: optionalText('When it is removed, unless something needs it then.'),
+  Expires: optionalText('Time after which it is removed, unless something needs it.'),
   Parent: optionalText('Id of the snapshot directly below.'),
   Depth: { type: 'integer', minimum: 1, description: 'Number of sealed uppers, with its own.' },
   ContainerId: id('Id of the container that was sealed.'),
-  ContainerName: { type: 'string', description: 'The name that it had.' },
+  ContainerName: { type: 'string', description: 'The name that the container had.' },
   ImageId: optionalText('Id of its image.'),
 };
 const SIZES: Readonly<Record<string, Schema>> = {
@@ -113,7 +115,7 @@ export const snapshotRoutes: readonly DescribedRoute[] = [
     handle: fork,
     operation: {
       id: 'fork',
-      summary: 'Makes containers that begin where a snapshot or container is: all of them or none.',
+      summary: 'Makes containers with the files of a snapshot or container: all of them or none.',
       description: 'Of a container, a snapshot is taken first.',
       body: forkBody,
       answer: {
@@ -133,7 +135,7 @@ export const snapshotRoutes: readonly DescribedRoute[] = [
       body: rollbackBody,
       answer: {
         description: 'The container has the files of the snapshot.',
-        schema: closed({ Kept: optionalText('Id of the snapshot of what it had, with `Keep`.') }),
+        schema: closed({ Kept: optionalText('Id of the snapshot of the old files, with `Keep`.') }),
       },
       errors: {
         400: `${BAD_BODY} Or the snapshot belongs to another image.`,
@@ -153,7 +155,7 @@ export const snapshotRoutes: readonly DescribedRoute[] = [
       errors: {
         400: 'The fork belongs to another image.',
         404: NEITHER,
-        409: 'The container was changed since the fork, or one of both is in use.',
+        409: 'The container was changed since the fork, or one of them is in use.',
       },
     },
   },

@@ -1,9 +1,9 @@
 /**
- * Settles a snapshot that was being made or removed when its writer died or failed: publishes it, or removes
- * what there is of it. Nothing that was written in a container is lost either way. It can be repeated.
+ * Resumes a snapshot that was being made or removed when its writer died or failed: publishes it, or removes
+ * its parts. Either way, the container's files are kept. It can be repeated.
  *
- * Whether the upper was sealed is seen from the snapshot's directory: until then it is empty. A container
- * without changes was sealed with an empty upper; then both outcomes show the same.
+ * The snapshot's directory shows whether the upper was sealed: before the seal it is empty. It is also empty
+ * where a container without changes was sealed. Then both outcomes show the same files.
  */
 import { LayerstackError, undefinedIf } from '../core/errors.ts';
 import { readContainer, rwLayerOf } from '../container/record.ts';
@@ -20,25 +20,25 @@ import { hasDirectory, statEntry } from '../system/store-files.ts';
 import { childrenOf } from './children.ts';
 import { thaw } from './freezer.ts';
 import { readStagedRecord } from './record.ts';
-import { isMountedSeal, settleMounted } from './seal-mounted.ts';
+import { isMountedSeal, resumeMountedSeal } from './seal-mounted.ts';
 
-/** Settles the snapshots of dead writers. */
-export async function settleAll(root: Root): Promise<void> {
+/** Completes or undoes the snapshots of dead writers. */
+export async function resumeSnapshots(root: Root): Promise<void> {
   await forEachDeadMarker(root.layout, root.log, 'snapshot', async (id) => {
     const staged = await undefinedIf(readStagedRecord(root.layout, id), 'ERR_STORE_CORRUPT');
     const owner = staged?.snapshot.containerId ?? id;
     await using _lock = await root.locks.acquire('containers', owner);
-    await settle(root, id, 'publish');
+    await resumeSnapshot(root, id, 'publish');
   });
 }
 
 /**
- * Settles one snapshot. The caller holds the lock of its container.
- * @param sealed - what to do where the upper was sealed, but the record is not published: `undo` puts the
- *   upper back
+ * Completes or undoes one snapshot. The caller holds the lock of its container.
+ * @param sealed - decides for a sealed upper whose record is not published: `publish` completes the
+ *   snapshot, and `undo` puts the upper back
  * @param source - the RW layer of the container, if the caller knows it; otherwise the record names it
  */
-export async function settle(
+export async function resumeSnapshot(
   root: Root,
   id: string,
   sealed: 'publish' | 'undo',
@@ -48,7 +48,7 @@ export async function settle(
   await thaw(root, id);
   if (isMountedSeal(layout, id)) {
     const layer = source ?? (await sourceOf(layout, id));
-    await settleMounted(root, id, layer === 'unknown' ? undefined : layer);
+    await resumeMountedSeal(root, id, layer === 'unknown' ? undefined : layer);
     return;
   }
   if (exists(root, layout.snapshot(id))) {
@@ -79,8 +79,9 @@ export async function settle(
 }
 
 /**
- * Returns the RW layer of the container that was sealed; undefined when the container was removed. `unknown`
- * where the writer died while it wrote the record: this is its first step, so nothing was sealed.
+ * Returns the RW layer of the container that was sealed; undefined when the container was removed. Returns
+ * `unknown` where the writer died while it wrote the record. The record is the first step, so then nothing
+ * was sealed.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a record that was damaged later.
  */
 async function sourceOf(layout: Layout, id: string): Promise<RwLayer | 'unknown' | undefined> {
@@ -95,15 +96,15 @@ async function sourceOf(layout: Layout, id: string): Promise<RwLayer | 'unknown'
   }
 }
 
-/** Completes the three renames that stand for an exchange where the file system cannot do it at once. */
+/** Completes the three renames that replace an exchange on file systems that cannot exchange two names. */
 async function completeExchange({ layout }: Root, id: string, layer: RwLayer | undefined): Promise<void> {
-  const aside = asideOf(layout, id);
-  if (statEntry(layout.at(aside)) === undefined) return;
+  const temporary = temporaryUpperOf(layout, id);
+  if (statEntry(layout.at(temporary)) === undefined) return;
   const own = layout.overlay(id, 'diff');
   const steps: BatchStep[] = [];
   if (layer && !hasDirectory(layout.at(layout.overlay(layer.mountId, 'diff'))))
     steps.push({ op: 'rename', from: own, to: layout.overlay(layer.mountId, 'diff') });
-  await call(native.batch(layout.root, [...steps, { op: 'rename', from: aside, to: own }]));
+  await call(native.batch(layout.root, [...steps, { op: 'rename', from: temporary, to: own }]));
 }
 
 /** Takes the snapshot out of the container's stack, and puts the upper back where it was sealed. */
@@ -120,7 +121,7 @@ async function takeOut(root: Root, layer: RwLayer, id: string, holdsUpper: boole
           op: 'exchange',
           from: layout.overlay(id, 'diff'),
           to: layout.overlay(layer.mountId, 'diff'),
-          via: asideOf(layout, id),
+          via: temporaryUpperOf(layout, id),
         },
       ]
     : [];
@@ -148,8 +149,8 @@ export async function removeParts(root: Root, id: string): Promise<void> {
   );
 }
 
-/** The place of the upper in between, where a file system cannot exchange two names. */
-export function asideOf(layout: Layout, id: string): string {
+/** Returns the temporary path of the upper on file systems that cannot exchange two names. */
+export function temporaryUpperOf(layout: Layout, id: string): string {
   return `${layout.overlay(id)}/aside`;
 }
 
