@@ -25,6 +25,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   // directories to lock.
   'system/changes.ts': ['readdirSync', 'statSync'],
   'system/reconcile.ts': ['open', 'readdir'],
+  // New files without a name.
+  'layer/packed/index-content.ts': ['open'],
   // Locks of files of the user's; new files that nothing may be in the place of.
   'system/lock.ts': ['open'],
   'system/chunk-file.ts': ['open'],
