@@ -9,7 +9,7 @@
  * process ({@link RwLayerMounts.mountForProcess}), and every use while it is taken or given back. If this
  * process dies, the next writer gives them back.
  */
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { forEachDeadMarker } from '../system/reconcile.ts';
@@ -206,7 +206,7 @@ export class RwLayerMounts {
       try {
         return await this.#mountFirst(layer, point, undefined, options);
       } catch (error) {
-        if (await point.isMounted()) throw error;
+        if (!mayBeOutdated(error) || (await point.isMounted())) throw this.#unlessRemoved(layer, error);
         // The second attempt says what is wrong, or finds layers that were packed meanwhile.
         this.#root.log.debug('mounting again', { owner: layer.owner, error: String(error) });
       }
@@ -326,4 +326,12 @@ function newToken(): string {
 
 function useMarker({ key }: RwLayer, token: string): Marker {
   return `held.${key}.${token}`;
+}
+
+/** Returns whether a mount may have failed because a lower that `lower` names has changed or is missing. */
+function mayBeOutdated(error: unknown): boolean {
+  return (
+    LayerstackError.is(error, 'ERR_STORE_CORRUPT', 'ERR_LAYER_NOT_FOUND') ||
+    isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EINVAL')
+  );
 }
