@@ -14,7 +14,8 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import * as json from '../../core/json.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { pause } from '../../core/abort.ts';
+import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import type { Layout } from '../../system/layout.ts';
 import { call, native } from '../../system/native.ts';
 import { bootId, processStart } from '../../system/processes.ts';
@@ -46,6 +47,10 @@ const decodeRecord = json.object({
 });
 const decodeLog = json.object({ msg: json.string });
 
+/** How often a directory is claimed that another writer removes, and the pause between. */
+const CLAIM_TRIES = 200;
+const CLAIM_PAUSE_MS = 5;
+
 export class RunDirectory {
   /** Absolute. */
   readonly path: string;
@@ -69,10 +74,16 @@ export class RunDirectory {
   ): Promise<RunDirectory> {
     const name = remove ? id + REMOVED : id;
     await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.runs, mode: 0o700, exist: true }]));
-    for (;;) {
-      const lock = await claim(layout.at(layout.run(name)));
-      // Without the lock, another writer takes the new directory for that of a dead process.
-      if (lock === undefined) continue;
+    for (let tries = 1; ; tries++) {
+      const lock = await claim(layout.at(layout.run(name))).catch((error: unknown) => {
+        if (tries === CLAIM_TRIES || !isSystemError(error, 'EEXIST')) throw error;
+        return undefined;
+      });
+      // Without the lock, another writer takes the new directory for that of a dead process, and removes it.
+      if (lock === undefined) {
+        await pause(CLAIM_PAUSE_MS);
+        continue;
+      }
       const made = new RunDirectory(layout, name, runtime, lock);
       try {
         await made.#write(undefined, undefined);

@@ -52,9 +52,14 @@ export async function runRuntime({ runtime, args, io, lockFd, onSpawn }: Runtime
   const child = spawn(runtime, args, { env, detached: true, stdio: [...stdio, lockFd] });
   const ended = endOf(child, runtime);
   const passed = pipes?.start();
-  if (child.pid !== undefined) onSpawn((signal) => void child.kill(signal));
   try {
+    if (child.pid !== undefined) onSpawn((signal) => void child.kill(signal));
     return await ended;
+  } catch (error) {
+    // The root file system must not be removed under a runtime.
+    child.kill('SIGKILL');
+    await ended.catch(() => undefined);
+    throw error;
   } finally {
     pipes?.end();
     await passed;
