@@ -7,8 +7,8 @@ import { call, native, type MountMethod, type OverlayMount } from '../../src/sys
 import { scratch } from '../support/overlay.ts';
 
 /**
- * A store's overlay2 directory (in memory) with `count` layers; each has a file of its number and says in
- * `top` who it is.
+ * A store's overlay2 directory (in memory) with `count` layers. Each has a file with its number as the name,
+ * and its number in the file `top`.
  */
 function layers(count: number): { root: string; target: string; lowers: string[] } {
   const root = scratch();

@@ -208,7 +208,7 @@ const ROWS: readonly Row[] = [
     'repair',
     (s) => s.write(s.entry(1, 'diff'), s.text(s.entry(0, 'diff'))),
   ],
-  ['a `diff` that is no digest', 'layer-incomplete', 'repair', (s) => s.write(s.entry(1, 'diff'), 'x')],
+  ['a `diff` that is not a digest', 'layer-incomplete', 'repair', (s) => s.write(s.entry(1, 'diff'), 'x')],
   ['no `parent`', 'layer-incomplete', 'repair', (s) => s.remove(s.entry(2, 'parent'))],
   [
     'another `parent`',
