@@ -35,7 +35,7 @@ NamedLock TryNamedRangeLock(int fd, const std::string& path, int64_t offset, boo
   if (!TryRangeLock(fd, offset, exclusive)) return NamedLock::kBusy;
   struct stat held, named;
   if (Again<::fstat>(fd, &held) != 0) ThrowErrno(errno, "fstat", path);
-  if (Again<::lstat>(path.c_str(), &named) == 0) {
+  if (Again<::fstatat>(AT_FDCWD, path.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0) {
     if (held.st_ino == named.st_ino && held.st_dev == named.st_dev) return NamedLock::kHeld;
   } else if (errno != ENOENT) {
     ThrowErrno(errno, "stat", path);

@@ -167,16 +167,17 @@ class Search {
 
   // Whether a namespace has the mount. Reads the table of each namespace once.
   bool HasMount(int pid, const std::string& process, const std::string& space) {
-    const auto [known, fresh] = has_mount_.try_emplace(space, false);
-    if (!fresh) return known->second;
+    const auto added = has_mount_.try_emplace(space, false);
+    bool& known = added.first->second;
+    if (!added.second) return known;
     const std::string table = TextOf(process + "/mountinfo");
     EachMount(table, [&](const MountLine& mount) {
       if (mount.device != device_text_) return;
-      known->second = true;
+      known = true;
       ids_.insert(mount.id);
       AddOther(pid, mount, false);
     });
-    return known->second;
+    return known;
   }
 
   bool IsOn(const std::string& path) const {

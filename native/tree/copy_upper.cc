@@ -1,5 +1,6 @@
 #include "tree/copy_upper.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -26,7 +26,7 @@ export function watchScrub(metrics: Metrics, layout: Layout): void {
   ]);
   const running = metrics.gauge(name('unfinished'), '1 while a scrub is under way or interrupted.');
   const progress = metrics.gauge(name('unfinished_layers'), 'Layers that the unfinished scrub has read.');
-  const bytes = metrics.gauge(name('read_bytes_total'), 'Bytes of content that all scrubs have read.');
+  const bytes = metrics.gauge(name('read_bytes'), 'Bytes of content that all scrubs have read.');
   metrics.before(async () => {
     const { pass, last, readBytes } = await readScrub(layout);
     ended.set((last?.ended ?? 0) / 1000);

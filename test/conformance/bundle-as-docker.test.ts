@@ -274,6 +274,9 @@ function defaultSeccomp(d: Document): Document {
 }
 
 function sorted(value: unknown): unknown {
+  // dockerd lists groups in any order.
+  if (Array.isArray(value) && value.every((each) => typeof each === 'number'))
+    return value.toSorted((one, other) => one - other);
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(

@@ -190,7 +190,7 @@ it('the metrics show the last pass, the current one, and all bytes', async () =>
   expect(text).toContain('layerstack_scrub_findings{pass="last",severity="error"} 1\n');
   expect(text).toContain('layerstack_scrub_findings{pass="current",severity="error"} 1\n');
   expect(text).toContain('layerstack_scrub_unfinished 1\n');
-  expect(text).toContain(`layerstack_scrub_read_bytes_total ${String(readBytes)}\n`);
+  expect(text).toContain(`layerstack_scrub_read_bytes ${String(readBytes)}\n`);
 });
 
 it('the command works without the right to write, exits with 1 for damage, and writes a textfile', async () => {

@@ -485,7 +485,7 @@ TEST(a_store_path_never_becomes_mount_options) {
   WithoutUnshare([&] {
     std::string code;
     try {
-      MountOverlay({root, place.Layer() + "/merged", {"a", "b"}, "", "", true, MountMethod::kMount, {}});
+      MountOverlay({root, place.Layer() + "/merged", {"a", "b"}, "", "", "", true, MountMethod::kMount, {}});
     } catch (const Failure& failure) {
       code = failure.code;
     }
