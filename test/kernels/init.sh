@@ -43,6 +43,11 @@ mount -t sysfs sys /root/sys
 mount -t tmpfs -o mode=755 run /root/run
 # Tests work on ext4. An overlay cannot be the upper of another one.
 for name in tmp var/tmp; do mount -o bind /disk/tmp "/root/$name"; done
+# The checkout may be below one of the directories that are replaced above.
+mkdir -p /checkout /disk/checkout-upper /disk/checkout-work "/root$checkout"
+mount -t 9p -o "$share,ro,cache=loose" checkout /checkout || fail 'the checkout cannot be mounted'
+mount -t overlay -o lowerdir=/checkout,upperdir=/disk/checkout-upper,workdir=/disk/checkout-work checkout "/root$checkout" ||
+  fail 'the checkout cannot be made writable'
 mkdir -p /root/lib/modules
 mount -t 9p -o "$share,ro,cache=loose" modules /root/lib/modules || fail 'the modules cannot be mounted'
 for name in result cache; do

@@ -46,6 +46,7 @@ export async function runTests(kernel, scratch, { files, cache, seconds }) {
   await run('mke2fs', ['-q', '-t', 'ext4', disk, '8G']);
   const shares = {
     host: { path: '/' },
+    checkout: { path: HOME },
     modules: { path: kernel.modules },
     cache: { path: cache, writable: true },
     result: { path: result, writable: true },
