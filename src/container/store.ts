@@ -36,8 +36,6 @@ import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } fr
 import { readContainer, rwLayerOf, type Container } from './record.ts';
 import { ContainerRemover, type RemoveOptions } from './remove.ts';
 import type { Endpoints } from './documents.ts';
-import { connectNetwork, disconnectNetwork } from './networks.ts';
-import { renameContainer } from './rename.ts';
 
 export type { CreateOptions } from './create.ts';
 export type { HostConfig } from './documents.ts';
@@ -289,7 +287,8 @@ export class ContainerStore {
    * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the
    *   current one, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
-  rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
+  async rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
+    const { renameContainer } = await import('./rename.ts');
     return renameContainer(this.#root, this.#names, container, { name, signal });
   }
 
@@ -298,7 +297,8 @@ export class ContainerStore {
    * on return.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
-  connect(container: Container, network: string, settings: Endpoints[string]): Promise<void> {
+  async connect(container: Container, network: string, settings: Endpoints[string]): Promise<void> {
+    const { connectNetwork } = await import('./networks.ts');
     return connectNetwork(this.#root, container, network, settings);
   }
 
@@ -307,7 +307,8 @@ export class ContainerStore {
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the container is not connected to the network,
    *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
-  disconnect(container: Container, network: string): Promise<void> {
+  async disconnect(container: Container, network: string): Promise<void> {
+    const { disconnectNetwork } = await import('./networks.ts');
     return disconnectNetwork(this.#root, container, network);
   }
 

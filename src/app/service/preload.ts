@@ -18,6 +18,8 @@ export async function preload(): Promise<void> {
     import('../orphans.ts'),
     import('../scrub.ts'),
     import('../../container/create.ts'),
+    import('../../container/networks.ts'),
+    import('../../container/rename.ts'),
     import('../../layer/zstd.ts'),
   ]);
 }
