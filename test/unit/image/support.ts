@@ -99,6 +99,7 @@ export class FakeLayers {
     return {
       pin: () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() }),
       forgetUnused: () => Promise.resolve(),
+      hasBothForms: () => false,
       get: (chainId: ChainID) => Promise.resolve().then(() => find(chainId)),
       size: (chainId: ChainID) => (this.#layers.has(chainId) ? find(chainId).size : undefined),
       chain: (chainId: ChainID) =>
