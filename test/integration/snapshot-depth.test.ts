@@ -83,3 +83,21 @@ it('a deleted file and a replaced directory stay so above a merged upper', async
   expect(readdirSync(join(mount.path, 'etc'))).toContain('group');
   expect(existsSync(join(mount.path, 'house/concrete'))).toBe(false);
 }, 60_000);
+
+it('a merged upper stays while a container stands on it, even if no note says so', async () => {
+  const { snapshots } = fixture.store;
+  put('first');
+  const taken: Snapshot[] = [];
+  for (let index = 0; index < 64; index++) taken.push(await snapshots.create(source));
+  await fixture.reopen();
+  const next = await fixture.store.snapshots.create('build');
+  const [merged] = readdirSync(fixture.at('layerstack/snapshots')).filter((name) => name.endsWith('.flat'));
+  const id = fixture.text(`layerstack/snapshots/${merged ?? ''}`).trim();
+  for (const note of readdirSync(fixture.at(`layerstack/children/${id}`)))
+    rmSync(fixture.at(`layerstack/children/${id}/${note}`), { recursive: true });
+  await fixture.store.snapshots.remove(taken[63] as Snapshot);
+  await fixture.reopen();
+  expect(await names(source)).toContain('first');
+  const [fork] = await fixture.store.snapshots.fork(next);
+  expect(await names(fork as Container)).toContain('first');
+});
