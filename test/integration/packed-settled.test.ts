@@ -33,7 +33,7 @@ function randomNames(root: string): Map<string, string> {
 
 /** The files whose content is a random name, or contains one. */
 const NAMED = /(?:^|\/)(?:link|lower|cache-id)$/;
-/** dockerd's time of the last tag. */
+/** dockerd's time of the last tag. Its length varies: a fraction of a second ends without zeros. */
 const TIMED = /imagedb\/metadata\/.*\/lastUpdated$/;
 
 /** The store with the random names replaced by what they stand for. */
@@ -50,7 +50,7 @@ async function comparable(root: string): Promise<Tree> {
     };
     if (NAMED.test(entry.path) && entry.type === 'file')
       return { ...named, mtime: '', sha256: replaced(readFileSync(join(root, entry.path), 'utf8')) };
-    if (TIMED.test(entry.path)) return { ...named, mtime: '', sha256: '' };
+    if (TIMED.test(entry.path)) return { ...named, mtime: '', sha256: '', size: 0 };
     // The times of the store's own files are those of their making; the times of layers are the tar's.
     // Whiteouts have no time in the tar.
     const isOfTar = /^overlay2\/[^/]+\/diff\/./.test(entry.path) && entry.rdev !== '0:0';
