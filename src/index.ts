@@ -19,7 +19,7 @@ export type { ContainerRef } from './app/container-contents.ts';
 export type { StoreRegistry } from './app/store-registry.ts';
 export { Registry } from './app/registry.ts';
 export type { RegistryOptions } from './app/registry.ts';
-export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
+export type { EventsOptions, RecordedEvent } from './app/event-reader.ts';
 export type {
   ContainerAction,
   ImageAction,

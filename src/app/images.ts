@@ -22,12 +22,12 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
-import { packImages, type PackOptions } from '../image/pack.ts';
-import { settleImage, type SettleOptions } from '../image/settle.ts';
+import type { PackOptions } from '../image/pack.ts';
+import type { SettleOptions } from '../image/settle.ts';
 import { chooseForm } from './form.ts';
 import { requireEmptyFile } from './empty-file.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
-import { SIGNATURES } from './signatures/images.ts';
+import { signatures } from './signatures/images.ts';
 import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/images.ts');
@@ -194,6 +194,7 @@ export class Images {
     const { root, images } = this.#parts;
     root.session();
     const id = await images.resolve(image);
+    const { settleImage } = await late();
     return this.#parts.reclaiming(settleImage(this.#parts, id, options));
   }
 
@@ -216,6 +217,7 @@ export class Images {
     root.session();
     const named = new Map<string, ImageID>();
     for (const name of namesOf(images)) named.set(name, await store.resolve(name));
+    const { packImages } = await late();
     const packing = packImages(this.#parts, [...named.values()], options);
     const packed = new Set(await this.#parts.reclaiming(packing));
     return [...named].filter(([, id]) => packed.has(id)).map(([name]) => name);
@@ -297,7 +299,7 @@ export class Images {
   readonly #saved = (id: ImageID): Promise<void> => this.#parts.imageEvents.emit('save', id);
 
   static {
-    checkArguments(this.prototype, 'store.images', SIGNATURES);
+    checkArguments(this.prototype, 'store.images', signatures);
   }
 }
 

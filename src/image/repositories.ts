@@ -81,27 +81,35 @@ export class Repositories {
    * without names.
    */
   async readable(): Promise<References> {
-    const damaged = await this.damaged();
-    if (damaged.length === 0) return this.read();
-    for (const { path, message } of damaged)
-      this.#root.log.warn(`${DONE_BUT}images are shown without their names`, { path, error: message });
-    const left = this.#paths().find((path) => damaged.every((file) => file.path !== path));
-    return left === undefined ? parseReferences(undefined, '') : this.#file(left);
+    const files = await this.#examine();
+    for (const { damage } of files)
+      if (damage)
+        this.#root.log.warn(`${DONE_BUT}images are shown without their names`, {
+          path: damage.path,
+          error: damage.message,
+        });
+    const [references = parseReferences(undefined, ''), packed] = files.flatMap(({ names }) => names ?? []);
+    if (packed) addMissing(references, packed);
+    return references;
   }
 
   /** Returns those of the two files that cannot be read, as paths relative to the root, and why. */
   async damaged(): Promise<DamagedFile[]> {
-    const damaged: DamagedFile[] = [];
-    for (const path of this.#paths()) {
+    return (await this.#examine()).flatMap(({ damage }) => damage ?? []);
+  }
+
+  /** Reads each of the two files once. */
+  async #examine(): Promise<{ readonly names?: Parsed; readonly damage?: DamagedFile }[]> {
+    const examine = async (path: string): Promise<{ names: Parsed } | { damage: DamagedFile }> => {
       try {
-        await this.#file(path);
+        return { names: await this.#file(path) };
       } catch (error) {
         if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
         if (isPlanted(error) && error.path !== this.#root.layout.at(path)) throw error;
-        damaged.push({ path, message: error.message });
+        return { damage: { path, message: error.message } };
       }
-    }
-    return damaged;
+    };
+    return Promise.all(this.#paths().map(examine));
   }
 
   /** Returns the names that {@link restore} would write. */
@@ -239,9 +247,7 @@ export class Repositories {
       this.#file(packedRepositories),
     ]);
     const [classicText, packedText] = [references.serialize(), packed.serialize()];
-    for (const [id, list] of packed.byImage())
-      for (const reference of list)
-        if (references.get(reference) === undefined) references.set(reference, id);
+    addMissing(references, packed);
     return { references, packed, classicText, packedText };
   }
 
@@ -265,6 +271,12 @@ export class Repositories {
 }
 
 type Parsed = ReturnType<typeof parseReferences>;
+
+/** Adds the names of packed images that Docker's file does not have. */
+function addMissing(references: Parsed, packed: Parsed): void {
+  for (const [id, list] of packed.byImage())
+    for (const reference of list) if (references.get(reference) === undefined) references.set(reference, id);
+}
 
 /** Returns the error for a file of names that had names of images, and is missing. */
 function missing(path: string): LayerstackError {

@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "store.images.load": {"parameters":[{"name":"source","shape":{"either":["string",{"object":"AsyncIterable"}]}},{"name":"options","shape":{"object":"LoadOptions"},"optional":true}],"async":true},
     "store.images.save": {"parameters":[{"name":"images","shape":{"either":["string",{"list":"string"}]}},{"name":"options","shape":{"object":"SaveOptions"},"optional":true}]},
@@ -32,4 +32,4 @@ export const SIGNATURES: Signatures = {
     "PruneOptions": {"keys":{"all":"boolean","filters":{"object":"options"},"dryRun":"boolean"}},
     "options": {"keys":{"label":{"list":"string"},"notLabel":{"list":"string"},"until":{"either":["string",{"list":"string"}]}}},
   },
-};
+});

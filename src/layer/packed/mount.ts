@@ -34,7 +34,6 @@ export interface MountedIndexes extends AsyncDisposable {
  */
 export async function mountPacked(root: Root, layers: readonly PackedLayer[]): Promise<MountedIndexes> {
   const { layout } = root;
-  if (layers.length === 0) return { lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
   const method = await probeErofs(layout.root);
   if (method === 'none') throw unsupported();
   if (root.readOnly) return openPacked(root, layers, method);
