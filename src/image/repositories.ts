@@ -11,6 +11,7 @@
 import { dirname } from 'node:path';
 import type { ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { Reference } from '../core/reference.ts';
 import { DONE_BUT } from '../system/aftermath.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
@@ -20,6 +21,7 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { isPlanted, statEntry } from '../system/store-files.ts';
 import { ImageDb } from './imagedb.ts';
+import { isOldEnough, markOf } from './file-mark.ts';
 import { NamesCopy, type RebuiltNames } from './names-copy.ts';
 import {
   MAX_REFERENCES_BYTES,
@@ -54,6 +56,18 @@ export interface DamagedFile {
   readonly message: string;
 }
 
+/** A file of names as it was read. */
+interface KnownFile {
+  /** Its state at that time. */
+  readonly mark: string;
+  readonly names: References;
+}
+
+/**
+ * The content of a file that is no larger than this stays in memory. A name takes some 150 bytes in the file.
+ */
+const MAX_KNOWN_BYTES = 4 * 1024 * 1024;
+
 /** The references of one root. */
 export class Repositories {
   readonly #root: Root;
@@ -61,6 +75,8 @@ export class Repositories {
   readonly #db: ImageDb;
 
   readonly #copy: NamesCopy;
+
+  readonly #known = new Map<string, KnownFile>();
 
   constructor(root: Root, db = new ImageDb(root)) {
     this.#root = root;
@@ -74,6 +90,31 @@ export class Repositories {
    */
   async read(): Promise<MutableReferences> {
     return (await this.#parse()).references;
+  }
+
+  /**
+   * Returns the image that `reference` names; undefined for an unknown name. A file that is unchanged since
+   * the last call is not read again.
+   * @throws {@link LayerstackError} as {@link read}.
+   */
+  async find(reference: Reference): Promise<ImageID | undefined> {
+    for (const path of this.#paths()) {
+      const id = (await this.#unchanged(path)).get(reference);
+      if (id !== undefined) return id;
+    }
+    return undefined;
+  }
+
+  async #unchanged(path: string): Promise<References> {
+    const { changes, layout } = this.#root;
+    const file = statEntry(layout.at(path));
+    const mark = file && isOldEnough(file.ctimeMs) ? markOf(file) : undefined;
+    if (mark === undefined || file === undefined || changes.pending() !== undefined) return this.#file(path);
+    const known = this.#known.get(path);
+    if (known?.mark === mark) return known.names;
+    const names = await this.#file(path);
+    if (file.size <= MAX_KNOWN_BYTES) this.#known.set(path, { mark, names });
+    return names;
   }
 
   /**

@@ -277,8 +277,8 @@ export class ImageStore {
     }
     let dangling: ImageID | undefined;
     if (!prefixed) {
-      const named = (await this.#repositories.read()).get(parseReference(nameOrId));
-      if (named !== undefined && (await this.#db.read(named)) !== undefined) return named;
+      const named = await this.#repositories.find(parseReference(nameOrId));
+      if (named !== undefined && this.#db.has(named)) return named;
       dangling = named;
     }
     const found =
