@@ -258,6 +258,27 @@ describe('settle', () => {
         );
   });
 
+  it('takes a signal for many layers, and Node warns of no leak', async () => {
+    const image = imageOf(
+      Array.from({ length: 12 }, (_, at) => layerOf({ [`layer-${String(at)}`]: 'x' })),
+      { tags: ['many:1'] },
+    );
+    await store.images.load(writeArchive(join(scratch, 'many.tar'), dockerArchive([image])), {
+      form: 'packed',
+    });
+    const warnings: Error[] = [];
+    const listen = (warning: Error): number => warnings.push(warning);
+    process.on('warning', listen);
+    try {
+      const { signal } = new AbortController();
+      await store.images.settle('many:1', { signal });
+      await store.images.pack('many:1', { signal });
+    } finally {
+      process.off('warning', listen);
+    }
+    expect(warnings).toEqual([]);
+  });
+
   it('keeps containers working, mounted or not', async () => {
     await store.images.load(archive, { form: 'packed' });
     const container = await store.containers.create(NAME);
