@@ -19,6 +19,7 @@ import type { StoreFinding } from '../../src/core/store-finding.ts';
 import type { FsckOptions } from '../../src/app/fsck.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
+import { holdSettling } from '../support/held-settling.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
@@ -316,6 +317,20 @@ describe('settle', () => {
 
   it('runs behind the caller of a load with form auto', async () => {
     await store.images.load(archive, { form: 'auto' });
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect((await store.images.list())[0]?.Form).toBeUndefined();
+    expect(readdirSync(packed('layers'))).toEqual([]);
+  });
+
+  it('runs behind the caller of an import with form auto, which has a packed image', async () => {
+    using settling = holdSettling();
+    const layer = RICH.layers[0]?.tar ?? Buffer.alloc(0);
+    writeFileSync(join(scratch, 'layer.tar'), layer);
+    await store.images.import(join(scratch, 'layer.tar'), { reference: 'made:1', form: 'auto' });
+    await settling.begun;
+    expect(await store.images.list()).toMatchObject([{ RepoTags: ['made:1'], Form: 'packed' }]);
+    settling.release();
     await store.close();
     store = await Layerstack.open({ root });
     expect((await store.images.list())[0]?.Form).toBeUndefined();
