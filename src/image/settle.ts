@@ -61,7 +61,7 @@ async function settlePinned(
   }
 }
 
-/** Returns a signal that each layer may listen to. Node warns of a leak where one signal has many listeners. */
+/** Returns a signal that each layer may listen to. Node warns where one has many listeners. */
 export function perLayer(signal: AbortSignal | undefined): AbortSignal | undefined {
   if (signal === undefined) return undefined;
   const own = AbortSignal.any([signal]);

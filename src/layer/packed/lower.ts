@@ -63,7 +63,7 @@ export async function openLower(root: Root, layers: PackedLower): Promise<LowerF
   }
 }
 
-/** Writes an index over the lowest layers of a chain. Reads only headers: the tars are known to be unchanged. */
+/** Writes an index over the lowest layers of a chain. Reads only headers: the tars are unchanged. */
 async function mergedIndex(
   { layout }: Root,
   layers: PackedLower,
