@@ -19,6 +19,7 @@ import type { StoreFinding } from '../../src/core/store-finding.ts';
 import type { FsckOptions } from '../../src/app/fsck.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
+import { holdSettling } from '../support/held-settling.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
@@ -258,6 +259,27 @@ describe('settle', () => {
         );
   });
 
+  it('takes a signal for many layers, and Node warns of no leak', async () => {
+    const image = imageOf(
+      Array.from({ length: 12 }, (_, at) => layerOf({ [`layer-${String(at)}`]: 'x' })),
+      { tags: ['many:1'] },
+    );
+    await store.images.load(writeArchive(join(scratch, 'many.tar'), dockerArchive([image])), {
+      form: 'packed',
+    });
+    const warnings: Error[] = [];
+    const listen = (warning: Error): number => warnings.push(warning);
+    process.on('warning', listen);
+    try {
+      const { signal } = new AbortController();
+      await store.images.settle('many:1', { signal });
+      await store.images.pack('many:1', { signal });
+    } finally {
+      process.off('warning', listen);
+    }
+    expect(warnings).toEqual([]);
+  });
+
   it('keeps containers working, mounted or not', async () => {
     await store.images.load(archive, { form: 'packed' });
     const container = await store.containers.create(NAME);
@@ -295,6 +317,20 @@ describe('settle', () => {
 
   it('runs behind the caller of a load with form auto', async () => {
     await store.images.load(archive, { form: 'auto' });
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect((await store.images.list())[0]?.Form).toBeUndefined();
+    expect(readdirSync(packed('layers'))).toEqual([]);
+  });
+
+  it('runs behind the caller of an import with form auto, which has a packed image', async () => {
+    using settling = holdSettling();
+    const layer = RICH.layers[0]?.tar ?? Buffer.alloc(0);
+    writeFileSync(join(scratch, 'layer.tar'), layer);
+    await store.images.import(join(scratch, 'layer.tar'), { reference: 'made:1', form: 'auto' });
+    await settling.begun;
+    expect(await store.images.list()).toMatchObject([{ RepoTags: ['made:1'], Form: 'packed' }]);
+    settling.release();
     await store.close();
     store = await Layerstack.open({ root });
     expect((await store.images.list())[0]?.Form).toBeUndefined();
