@@ -245,7 +245,7 @@ export class LayerStore {
   async stageAlone(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
     const { root } = this.#root.layout;
     let failed: { readonly error: unknown } | undefined;
-    const writeback = new Writeback(root, (error) => (failed = { error }));
+    const writeback = new Writeback(options.form ?? 'classic', root, (error) => (failed = { error }));
     const staged = await this.stage(source, options).finally(() => writeback.stop());
     if (failed === undefined) return staged;
     await this.discard(staged);

@@ -1,8 +1,10 @@
 /** Packed images in a store: what is on disk, and that every use of them equals that of extracted images. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   openSync,
   closeSync,
   readdirSync,
@@ -45,6 +47,9 @@ afterEach(async () => {
 });
 
 const packed = (path = ''): string => join(root, 'layerstack/packed', path);
+
+/** Returns whether an entry of `layers` is a layer, and not files that are being written or deleted. */
+const isLayer = (name: string): boolean => !name.startsWith('.tmp-');
 
 /** Returns what fsck finds. */
 const findings = async (options: FsckOptions = {}): Promise<StoreFinding[]> => {
@@ -94,8 +99,27 @@ describe('load with form packed', () => {
     await store.images.load(archive, { form: 'packed' });
     const deleted = await store.images.remove(NAME);
     expect(deleted.filter((record) => 'Deleted' in record)).toHaveLength(3);
-    expect(readdirSync(packed('layers'))).toEqual([]);
     expect(await store.images.list()).toEqual([]);
+    expect(readdirSync(packed('layers')).filter(isLayer)).toEqual([]);
+    await store.close(); // waits for the files
+    expect(readdirSync(packed('layers'))).toEqual([]);
+    expect(readdirSync(join(root, 'layerstack/sessions'))).toEqual([]);
+  });
+
+  it('leaves the files of a removed image that cannot be deleted to the next writer', async () => {
+    await store.images.load(archive, { form: 'packed' });
+    const [layer] = readdirSync(packed('layers')) as [string];
+    // The directory with the removed layers cannot be deleted while something is mounted in it.
+    const blocker = join(packed('layers'), layer, 'mounted');
+    mkdirSync(blocker);
+    execFileSync('mount', ['-t', 'tmpfs', 'none', blocker]);
+    await store.images.remove(NAME);
+    await store.close();
+    const left = readdirSync(packed('layers'));
+    expect(left).toEqual([expect.stringMatching(/^\.tmp-/)]);
+    for (const mount of mountsBelow(packed('layers'))) execFileSync('umount', [mount]);
+    await (await Layerstack.open({ root })).close();
+    expect(readdirSync(packed('layers'))).toEqual([]);
   });
 
   it('leaves nothing behind after a layer with another digest', async () => {
@@ -198,12 +222,14 @@ describe('a packed image', () => {
     expect(readFileSync(join(mount.path, 'twice'), 'utf8')).toBe('second, longer');
     await mount.unmount();
     await store.containers.remove(container);
+    await store.close();
     expect(readdirSync(packed('layers'))).toEqual([]);
   });
 
   it('is pruned when nothing uses it', async () => {
     await store.images.prune({ all: true });
     expect(await store.images.list()).toEqual([]);
+    await store.close();
     expect(readdirSync(packed('layers'))).toEqual([]);
   });
 
