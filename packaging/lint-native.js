@@ -44,7 +44,7 @@ function run(tool, args) {
   });
 }
 
-const sources = ['native', 'test/native'].flatMap((folder) =>
+const sources = ['native', 'test/native', 'test/fuzz'].flatMap((folder) =>
   readdirSync(folder, { recursive: true })
     .filter((name) => /\.(?:cc|h)$/.test(name))
     .map((name) => join(folder, name)),

@@ -129,7 +129,10 @@ void ProbeFiles(const Scratch& scratch, Probe* probe) {
   if (!made) ThrowErrno(errno, "open", file);
   probe->trusted_xattr =
       Answer(Again<::fsetxattr>(made.get(), "trusted.overlay.x", "y", 1, 0) == 0, "fsetxattr", file);
-  Dirents entries(scratch.fd());
+  // A new descriptor: since Linux 6.5, btrfs lists only entries that are older than the open directory.
+  UniqueFd directory(Again<::openat>(scratch.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) ThrowErrno(errno, "open", scratch.path());
+  Dirents entries(directory.get());
   for (const Dirents::Entry& entry : entries.Next()) probe->d_type |= entry.type == DT_REG;
   if (errno != 0) ThrowErrno(errno, "getdents64", scratch.path());
   const std::string whiteout = scratch / "whiteout";

@@ -34,17 +34,19 @@ export function nodeInclude(): string {
 }
 
 /**
- * Builds `test/native/<name>.cc` together with the native core under ASan and UBSan, and runs it.
+ * Builds a program together with the native core under ASan and UBSan, and runs it: `test/native/<name>.cc`,
+ * or what the Makefile in another `folder` calls so.
  * @returns its output, and whether it exited with 0
  */
 export async function runNativeTest(
   name: string,
   args: readonly string[] = [],
+  folder = here,
 ): Promise<{ output: string; passed: boolean }> {
   mkdirSync(out, { recursive: true });
   const program = join(out, name);
   // flock(1): test files run in parallel and share the objects.
-  const make = ['make', '-j2', '-s', '-C', here, `OUT=${out}`, `NODE_INCLUDE=${nodeInclude()}`, program];
+  const make = ['make', '-j2', '-s', '-C', folder, `OUT=${out}`, `NODE_INCLUDE=${nodeInclude()}`, program];
   await run('flock', [join(out, '.lock'), ...make], { maxBuffer: 1 << 26 });
   try {
     const { stdout, stderr } = await run(program, args, { maxBuffer: 1 << 26 });
