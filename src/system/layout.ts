@@ -60,6 +60,8 @@ export class Layout {
   /** See snapshot/expire.ts. */
   readonly expiring = 'layerstack/expiring';
   readonly partials = 'layerstack/partial';
+  /** See build/context/scratch.ts. */
+  readonly contexts = 'layerstack/contexts';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
   /** See container/run/directory.ts. */
@@ -201,6 +203,10 @@ export class Layout {
   /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
   partial(name: string): string {
     return join(this.partials, name);
+  }
+  /** The files of one build; `name` is `.tmp-<random>`. */
+  context(name: string): string {
+    return join(this.contexts, name);
   }
   /**
    * The file with the DiffID of a layer, named by the digest of the blob that was pulled or pushed for it.
