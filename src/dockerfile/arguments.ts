@@ -17,8 +17,7 @@ export function jsonList(text: string): string[] | undefined {
     return undefined;
   }
   if (!Array.isArray(list)) return undefined;
-  if (!list.every((item) => typeof item === 'string'))
-    throw new WordError('only strings may be in the list');
+  if (!list.every((item) => typeof item === 'string')) throw new WordError('only strings may be in the list');
   return list;
 }
 

@@ -6,7 +6,11 @@ import { WordError } from './word-error.ts';
 export type FlagKind = 'one' | 'many' | 'switch';
 
 export type Flags<K extends Readonly<Record<string, FlagKind>>> = {
-  readonly [N in keyof K]: K[N] extends 'many' ? string[] : K[N] extends 'switch' ? boolean : string | undefined;
+  readonly [N in keyof K]: K[N] extends 'many'
+    ? string[]
+    : K[N] extends 'switch'
+      ? boolean
+      : string | undefined;
 };
 
 /** @throws {@link WordError} for a flag that is unknown, repeated, or lacks its value. */

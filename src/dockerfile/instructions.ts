@@ -75,7 +75,11 @@ export function applyInstruction(
   return apply(instruction, config, state);
 }
 
-function cmd({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function cmd(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const words = commandLine(rest, config.Shell);
   if (words.length > 0) state.cmdSet = true;
   return { change: { Cmd: words }, comment: `CMD ${goQuoteList(words)}` };
@@ -92,7 +96,11 @@ function entrypoint(
   return { change, comment: `ENTRYPOINT ${goQuoteList(words)}` };
 }
 
-function env({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function env(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const list = [...(config.Env ?? [])];
   const words: string[] = [];
   for (const [name, value] of pairs('ENV', rest, config, state)) {
@@ -103,7 +111,11 @@ function env({ rest }: DockerfileInstruction, config: ContainerConfig, state: In
   return { change: { Env: list }, comment: ['ENV', ...words].join(' ') };
 }
 
-function label({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function label(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const added = pairs('LABEL', rest, config, state);
   return {
     change: { Labels: sortedKeys([...(config.Labels ?? []), ...added]) },
@@ -111,7 +123,11 @@ function label({ rest }: DockerfileInstruction, config: ContainerConfig, state: 
   };
 }
 
-function expose({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function expose(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const variables = variablesOf(config, state);
   const words = splitOnSpace(rest)
     .sort(compareBytes)
@@ -122,7 +138,11 @@ function expose({ rest }: DockerfileInstruction, config: ContainerConfig, state:
   };
 }
 
-function volume({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function volume(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const words = jsonList(rest) ?? splitOnSpace(rest);
   if (words.length === 0) throw new WordError('VOLUME needs an argument');
   const variables = variablesOf(config, state);
@@ -131,12 +151,20 @@ function volume({ rest }: DockerfileInstruction, config: ContainerConfig, state:
   return { change: { Volumes: union(config.Volumes, paths) }, comment: `VOLUME [${paths.join(' ')}]` };
 }
 
-function user({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function user(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const name = expandWord(rest, variablesOf(config, state), state.escape);
   return { change: { User: name }, comment: `USER ${name}` };
 }
 
-function workDir({ rest }: DockerfileInstruction, config: ContainerConfig, state: InstructionState): AppliedInstruction {
+function workDir(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const path = expandWord(rest, variablesOf(config, state), state.escape);
   if (path === '') throw new WordError('the directory is empty');
   const directory = path.startsWith('/') ? path : posix.resolve('/', config.WorkingDir, path);

@@ -143,7 +143,10 @@ export function splitInstruction(line: string): { readonly name: string; readonl
 }
 
 /** Splits the flags off. `--` ends them. */
-export function splitFlags(text: string, escape: Escape): { readonly flags: string[]; readonly rest: string } {
+export function splitFlags(
+  text: string,
+  escape: Escape,
+): { readonly flags: string[]; readonly rest: string } {
   const flags: string[] = [];
   let rest = trimSpaceLeft(text);
   while (rest.startsWith('--')) {

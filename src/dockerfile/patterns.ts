@@ -39,10 +39,7 @@ export interface ReplaceOptions {
 }
 
 /** Returns the value with the longest matches of the pattern replaced. @throws WordError */
-export function replaceMatch(
-  value: string,
-  { pattern, escape, replacement, all }: ReplaceOptions,
-): string {
+export function replaceMatch(value: string, { pattern, escape, replacement, all }: ReplaceOptions): string {
   const tokens = parse(pattern, escape);
   if (tokens.length === 0) return value;
   const characters = [...value];

@@ -162,9 +162,7 @@ class Lexer {
     const modifier = isColon ? this.#text.charAt(this.#at++) : operator;
     if (!['+', '-', '?'].includes(modifier))
       throw new WordError(
-        isColon
-          ? `unsupported modifier (${modifier}) in ${this.#text}`
-          : `a "}" is missing in ${this.#text}`,
+        isColon ? `unsupported modifier (${modifier}) in ${this.#text}` : `a "}" is missing in ${this.#text}`,
       );
     const word = this.#until('}');
     // With a colon, an empty value counts as unset.

@@ -66,6 +66,8 @@ export class Layout {
   readonly archives = 'layerstack/archives';
   /** See container/run/directory.ts. */
   readonly runs = 'layerstack/runs';
+  /** The caches of `RUN --mount=type=cache`, which stay between builds. */
+  readonly buildCaches = 'layerstack/build-cache';
   /** Layers that are stored as their tars, and the images of which they are a part. */
   readonly packed = 'layerstack/packed';
   readonly packedLayers = 'layerstack/packed/layers';
@@ -148,6 +150,9 @@ export class Layout {
   }
   container(id: string, file?: string): string {
     return join(this.containers, id, file);
+  }
+  buildCache(name: string): string {
+    return join(this.buildCaches, name);
   }
   /** `name` is `<container>` or `<container>.rm`. */
   run(name: string, file?: string): string {
