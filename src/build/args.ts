@@ -1,7 +1,7 @@
 /**
  * Build arguments: values of the caller, and ARG before the first FROM and in a stage. Mirrors `moby/moby:
- * builder/dockerfile/buildargs.go` at v20.10. As in BuildKit, the platform's arguments (TARGETARCH and its like)
- * have values.
+ * builder/dockerfile/buildargs.go` at v20.10. As in BuildKit, the platform's arguments (TARGETARCH and its
+ * like) have values.
  */
 import { compareBytes } from '../core/bytes.ts';
 import type { Platform } from '../core/platform.ts';

@@ -1,6 +1,6 @@
 /**
- * Builds an image from a Dockerfile. A stage is built when another one, or the caller, needs it; stages that do
- * not need each other are built at the same time. The first failure ends the others.
+ * Builds an image from a Dockerfile. A stage is built when another one, or the caller, needs it; stages that
+ * do not need each other are built at the same time. The first failure ends the others.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../core/platform.ts';
@@ -26,8 +26,8 @@ const DOCKERFILE = 'Dockerfile';
 /**
  * Builds the image, and names it. The image and its contents are durable on return. After an error the images
  * of the steps that were made stay: they are the cache of the next build.
- * @throws {@link LayerstackError} ERR_DOCKERFILE_INVALID with file, line and caret; ERR_RUN_FAILED; the errors
- *   of opening the context, copying, pulling, running and committing, with file and line; ERR_ABORTED.
+ * @throws {@link LayerstackError} ERR_DOCKERFILE_INVALID with file, line and caret; ERR_RUN_FAILED; the
+ * errors   of opening the context, copying, pulling, running and committing, with file and line; ERR_ABORTED.
  */
 export async function build(
   stores: BuildStores,

@@ -1,4 +1,6 @@
-/** The root file systems of images that steps read from (`COPY --from`), mounted until the end of the build. */
+/**
+ * The root file systems of images that steps read from (`COPY --from`), mounted until the end of the build.
+ */
 import type { ImageConfig } from '../image/config.ts';
 import { newOverlayId } from '../layer/overlay.ts';
 import { StepLayer, type StepStores } from './step-layer.ts';

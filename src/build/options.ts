@@ -43,8 +43,8 @@ export interface BuildOptions {
   /** A runtime by name or path. Default: `runc`, or `crun` where runc is not installed. */
   readonly runtime?: string | undefined;
   /**
-   * Seconds since 1970: the date of the image, and the latest time in its layers. Two builds of the same input
-   * then give the same bytes.
+   * Seconds since 1970: the date of the image, and the latest time in its layers. Two builds of the same
+   * input then give the same bytes.
    */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -46,8 +46,8 @@ function notFound(path: string, cause?: unknown): LayerstackError {
 }
 
 /**
- * Returns the paths at and above `path` that a root file system does not have, the deepest first and without a
- * slash at their beginning.
+ * Returns the paths at and above `path` that a root file system does not have, the deepest first and without
+ * a slash at their beginning.
  */
 export async function missingPaths(root: string, path: string): Promise<string[]> {
   const missing: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * Runs the command of RUN in the RW layer of its step, with an OCI runtime. The run has a directory, as that of
- * a container has (container/run/directory.ts). So after a kill the next writer ends the command.
+ * Runs the command of RUN in the RW layer of its step, with an OCI runtime. The run has a directory, as that
+ * of a container has (container/run/directory.ts). So after a kill the next writer ends the command.
  */
 import { StringDecoder } from 'node:string_decoder';
 import { Writable } from 'node:stream';

@@ -1,6 +1,6 @@
 /**
- * Builds one stage: applies its instructions in order, each on the image of the one before. Mirrors `moby/moby:
- * builder/dockerfile/{dispatchers,evaluator}.go` at v20.10.
+ * Builds one stage: applies its instructions in order, each on the image of the one before. Mirrors
+ * `moby/moby: builder/dockerfile/{dispatchers,evaluator}.go` at v20.10.
  */
 import { shortId } from './names.ts';
 import type { Platform } from '../core/platform.ts';

@@ -1,7 +1,7 @@
 /**
- * The RW layer of one step of a build (rwlayer/rwlayer.ts, "A build step"). The session marks it as long as the
- * step lasts, so after a kill the next writer unmounts and removes it. A step without a layer below needs no
- * mount: its root file system is its upper.
+ * The RW layer of one step of a build (rwlayer/rwlayer.ts, "A build step"). The session marks it as long as
+ * the step lasts, so after a kill the next writer unmounts and removes it. A step without a layer below
+ * needs no mount: its root file system is its upper.
  */
 import { topChainId } from '../core/digest.ts';
 import type { ImageConfig } from '../image/config.ts';

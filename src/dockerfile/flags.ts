@@ -1,4 +1,7 @@
-/** Reads the flags of an instruction by their names. Mirrors `moby/buildkit: frontend/dockerfile/instructions/bflag.go`. */
+/**
+ * Reads the flags of an instruction by their names. Mirrors `moby/buildkit:
+ * frontend/dockerfile/instructions/bflag.go`.
+ */
 import { nearest } from '../core/nearest.ts';
 import { WordError } from './word-error.ts';
 

@@ -1,6 +1,7 @@
 /**
- * The Dockerfile instructions that change a container config and no files. Each gives the changed members, and
- * the text that docker puts into the history. Mirrors `moby/moby: builder/dockerfile/dispatchers.go` at v20.10.
+ * The Dockerfile instructions that change a container config and no files. Each gives the changed members,
+ * and the text that docker puts into the history. Mirrors `moby/moby: builder/dockerfile/dispatchers.go` at
+ * v20.10.
  */
 import { posix } from 'node:path';
 import { compareBytes } from '../core/bytes.ts';

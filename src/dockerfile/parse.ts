@@ -1,7 +1,7 @@
 /**
  * Parses a text into the instructions of a Dockerfile: comments, directives, continued lines, flags and
- * heredocs. Mirrors `moby/buildkit: frontend/dockerfile/parser/{parser,split_command}.go`. dockerd 20.10 has an
- * older copy of it, without heredocs.
+ * heredocs. Mirrors `moby/buildkit: frontend/dockerfile/parser/{parser,split_command}.go`. dockerd 20.10 has
+ * an older copy of it, without heredocs.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { heredocsOf, type Heredoc, type HeredocStart } from './heredocs.ts';

@@ -1,7 +1,7 @@
 /**
  * Patterns of a shell in `${NAME#pattern}` and its like: `*` matches any text, `?` one character, and the
- * escape character makes the next one literal. All states of a pattern are followed side by side, so a pattern
- * cannot take exponential time.
+ * escape character makes the next one literal. All states of a pattern are followed side by side, so a
+ * pattern cannot take exponential time.
  */
 import { WordError } from './word-error.ts';
 
