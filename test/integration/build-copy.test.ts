@@ -1,5 +1,6 @@
 /** COPY and ADD: contexts, names, owners, the digest for the cache, and links that lead out. */
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -7,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -17,6 +19,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openContext } from '../../src/build/context/context.ts';
 import { prepareCopy, type CopyRequest } from '../../src/build/context/copy.ts';
 import { Root } from '../../src/system/root.ts';
+import { storeSettings } from '../../src/app/store-settings.ts';
+import { ForwardProxy } from '../support/forward-proxy.ts';
+import { HttpServer } from '../support/http-server.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar, type TarItem } from '../support/tar.ts';
 
@@ -261,6 +266,54 @@ describe('a context as a tar', () => {
     expect(readdirSync(inside())).toEqual(['.dockerignore', 'file']);
     await opened[Symbol.asyncDispose]();
     expect(existsSync(opened.root)).toBe(false);
+  });
+});
+
+describe('ADD of a URL', () => {
+  const content = 'of the internet';
+  const modified = 'Wed, 21 Oct 2015 07:28:00 GMT';
+  let server: HttpServer;
+  let proxy: ForwardProxy;
+
+  beforeEach(async () => {
+    server = await HttpServer.start((_, response) => {
+      response.writeHead(200, { 'Last-Modified': modified }).end(content);
+    });
+    const port = Number(server.host.split(':')[1]);
+    proxy = await ForwardProxy.start({ hosts: { 'files.example:80': port } });
+  });
+  afterEach(async () => {
+    await proxy.stop();
+    await server.stop();
+  });
+
+  const add = (url: string, checksum?: string) =>
+    prepareCopy(
+      {
+        ...{ instruction: 'ADD', from: context(), ignore: [], sources: [], destination: '/got/' },
+        ...{ workingDir: '/', remote: [{ url, checksum }], extract: true },
+      },
+      { root, settings: () => storeSettings(at('store'), true), env: { HTTP_PROXY: proxy.url() } },
+    );
+
+  test('takes the name, the time and the mode of docker, and checks the checksum', async () => {
+    const digest = createHash('sha256').update(content).digest('hex');
+    const prepared = await add('http://files.example/a/file?query', `sha256:${digest}`);
+    await prepared.apply(inside());
+    await prepared[Symbol.asyncDispose]();
+    expect(list('got')).toEqual(['file f 600 0:0']);
+    expect(statSync(inside('got/file')).mtime.toUTCString()).toBe(modified);
+    expect(readdirSync(at('store/layerstack/contexts'))).toEqual([]);
+  });
+
+  test.each([
+    ['another content', 'http://files.example/file', 'ERR_DIGEST_MISMATCH'],
+    ['this machine', 'http://127.0.0.1:1/file', 'ERR_REGISTRY_NOT_FOUND'],
+    ["a cloud's metadata", 'http://169.254.169.254/file', 'ERR_REGISTRY_NOT_FOUND'],
+    ['no file', 'http://files.example/', 'ERR_INVALID_ARGUMENT'],
+  ])('refuses %s, and leaves nothing', async (_, url, code) => {
+    await expect(add(url, `sha256:${'0'.repeat(64)}`)).rejects.toMatchObject({ code });
+    expect(readdirSync(at('store/layerstack/contexts'))).toEqual([]);
   });
 });
 

@@ -74,10 +74,7 @@ export interface PreparedCopy extends AsyncDisposable {
  *   sources without a directory, and for a malformed option; ERR_COMPRESSION_UNSUPPORTED for an archive; what
  *   `download` throws; ERR_ABORTED; system errors.
  */
-export async function prepareCopy(
-  request: CopyRequest,
-  environment: CopyEnvironment,
-): Promise<PreparedCopy> {
+export async function prepareCopy(request: CopyRequest, environment: CopyEnvironment): Promise<PreparedCopy> {
   const { inline = [], remote = [] } = request;
   const scratch = inline.length + remote.length > 0 ? await makeScratch(environment.root) : undefined;
   const drop = async (): Promise<void> => scratch?.drop();
@@ -122,7 +119,9 @@ function copiesOf(request: CopyRequest, sources: readonly Source[]): TreeCopyOpt
     sources: sources.map(({ path }) => path),
     names: sources.map(({ name }) => name),
     rules: request.ignore ?? [],
-    excludes: (request.exclude ?? []).map((pattern) => ignoreRule(pattern, `${request.instruction} --exclude`)),
+    excludes: (request.exclude ?? []).map((pattern) =>
+      ignoreRule(pattern, `${request.instruction} --exclude`),
+    ),
     keepNames: request.parents === true,
     extract: request.extract === true,
     owner: request.owner ?? (request.ignore === undefined ? undefined : ROOT_USER),
