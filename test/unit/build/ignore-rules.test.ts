@@ -1,4 +1,6 @@
-/** Patterns of .dockerignore and of COPY, as moby matches them (pkg/fileutils/fileutils_test.go at v20.10). */
+/**
+ * Patterns of .dockerignore and of COPY, as moby matches them (pkg/fileutils/fileutils_test.go at v20.10).
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -72,9 +74,9 @@ describe('patterns', () => {
   });
 
   it.each([
-    [['docs', '!docs/README.md'], 'docs/README.md', true],
-    [['docs/README.md', '!docs'], 'docs/README.md', true],
-    [['docs', '!docs/README.md', 'docs/*.md'], 'docs/README.md', false],
+    [['notes', '!notes/README.md'], 'notes/README.md', true],
+    [['notes/README.md', '!notes'], 'notes/README.md', true],
+    [['notes', '!notes/README.md', 'notes/*.md'], 'notes/README.md', false],
     [['*.md', '!README*.md', 'README-secret.md'], 'README-secret.md', false],
     [['*', '!a'], 'a/b', true],
   ])('the last of %j that matches decides', async (rules, path, left) => {
