@@ -8,6 +8,7 @@
 export async function preload(): Promise<void> {
   await Promise.all([
     import('undici'),
+    import('../build-image.ts'),
     import('../doctor.ts'),
     import('../event-reader.ts'),
     import('../fsck.ts'),
