@@ -1,7 +1,9 @@
 #include "erofs/packed_layer.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 #include <utility>
 
@@ -47,6 +49,12 @@ class CopiedSource : public ByteSource {
   EarlyWriteback writeback_;
 };
 
+// Waits until the file is on disk. The fd is open since the file was made, so it reports every failed write
+// of the file, also one that somebody else's sync has met first.
+void Sync(int fd, const std::string& path) {
+  if (Again<::fdatasync>(fd) != 0) throw Failure::System(errno, "fdatasync", path);
+}
+
 UniqueFd MakeFile(const std::string& path) {
   return OpenEntryFile(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
@@ -86,6 +94,8 @@ ExtractedLayer PackedLayer::Take(ByteSource& source) {
 void PackedLayer::Finish(const std::string& diff_id) {
   writer_->SetDevice(kTarDevice, {tar_.get(), tar_size_, diff_id});
   writer_->Finish(*tree_, 0);
+  Sync(tar_.get(), options_.tar);
+  Sync(index_.get(), options_.index);
 }
 
 void PackedLayer::Refer(const TarMember& member, Node* file, uint64_t offset) {

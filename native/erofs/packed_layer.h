@@ -26,7 +26,8 @@ class PackedLayer : public LayerSink {
   explicit PackedLayer(Options options) : options_(std::move(options)) {}
 
   ExtractedLayer Take(ByteSource& source) override;
-  // Writes the index, whose device has the digest as its tag.
+  // Writes the index, whose device has the digest as its tag. Both files are then on disk, but not their
+  // names.
   void Finish(const std::string& diff_id) override;
 
  private:

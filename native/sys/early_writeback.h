@@ -1,5 +1,5 @@
 // Lets the disk write a large file while more of it comes. Otherwise the sync at the end waits for all of it.
-// Only that sync makes the file durable, and only it reports errors.
+// Only that sync makes the file durable, and reports errors.
 #pragma once
 
 #include <fcntl.h>
