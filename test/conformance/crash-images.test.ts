@@ -35,6 +35,8 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   let empty: string;
   /** A store with packed images, and a container on one of them. */
   let packed: string;
+  /** The same, with changes in the container. */
+  let changed: string;
   let files: string;
 
   beforeAll(async () => {
@@ -72,6 +74,9 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     const cli = new LayerstackCli(packed);
     await cli.run('load', '--packed', '-i', join(scratch, 'all.tar'));
     await cli.run('create', '--name', 'build', 'other:1');
+    changed = join(scratch, 'changed');
+    copy(packed, changed);
+    await new LayerstackCli(changed).run('cp', files, 'build:/new');
   });
 
   afterAll(() => dropScratch(scratch));
@@ -210,6 +215,14 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     await everyStep(empty, ['load', '--packed', '-i', join(scratch, 'all.tar')], 3);
   });
 
+  test('import --packed: the image with its name, or none', async () => {
+    await everyStep(empty, ['import', '--packed', files, 'made:1'], 3);
+  });
+
+  test('commit of a container on a packed image: the image with its name and its parent, or none', async () => {
+    await everyStep(changed, ['commit', 'build', 'made:1'], 3);
+  });
+
   test('settle: the image in one form or the other, and its container on it', async () => {
     await everyStep(packed, ['settle', 'other:1'], 3);
   });
@@ -238,6 +251,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       await cli.run('push', name);
       await everyStep(empty, ['pull', name], 3);
       await everyStep(empty, ['pull', '--keep-blobs', name], 3);
+      await everyStep(empty, ['pull', '--packed', name], 3);
     },
   );
 
