@@ -5,6 +5,7 @@
  */
 import { compareBytes } from '../core/bytes.ts';
 import type { Platform } from '../core/platform.ts';
+import { WordBudget } from '../dockerfile/word-budget.ts';
 
 /** Arguments that a build may be given without ARG. They are not part of the cache's key. */
 const PROXIES = ['HTTP_PROXY', 'HTTPS_PROXY', 'FTP_PROXY', 'NO_PROXY', 'ALL_PROXY'];
@@ -12,6 +13,8 @@ const BUILTIN: ReadonlySet<string> = new Set([...PROXIES, ...PROXIES.map((name) 
 
 /** The arguments of a whole build. */
 export class BuildArgs {
+  /** What the variables of all stages may take. */
+  readonly budget = new WordBudget();
   readonly #given: ReadonlyMap<string, string>;
   /** Those before the first FROM. */
   readonly #global: Map<string, string>;
@@ -36,7 +39,7 @@ export class BuildArgs {
 
   /** Returns the arguments of a new stage. */
   stage(): StageArgs {
-    return new StageArgs(this.#given, this.#global, this.#declared);
+    return new StageArgs(this.budget, this.#given, this.#global, this.#declared);
   }
 
   /** Returns the given arguments that no ARG has used. */
@@ -47,13 +50,20 @@ export class BuildArgs {
 
 /** The arguments of one stage. */
 export class StageArgs {
+  readonly budget: WordBudget;
   readonly #given: ReadonlyMap<string, string>;
   readonly #global: ReadonlyMap<string, string>;
   /** Those of the whole build that an ARG has named. */
   readonly #used: Set<string>;
   readonly #declared = new Map<string, string | undefined>();
 
-  constructor(given: ReadonlyMap<string, string>, global: ReadonlyMap<string, string>, used: Set<string>) {
+  constructor(
+    budget: WordBudget,
+    given: ReadonlyMap<string, string>,
+    global: ReadonlyMap<string, string>,
+    used: Set<string>,
+  ) {
+    this.budget = budget;
     this.#given = given;
     this.#global = global;
     this.#used = used;

@@ -4,7 +4,7 @@ import type { ContainerConfig } from '../image/container-config.ts';
 import { readUserDatabase } from '../container/user-database.ts';
 import { resolveUser } from '../container/user.ts';
 import { heredocText } from '../dockerfile/heredocs.ts';
-import { expandWord, type Environment, type Escape } from '../dockerfile/words.ts';
+import { expandWord, type Expansion } from '../dockerfile/words.ts';
 import { WordError } from '../dockerfile/word-error.ts';
 import type { IgnoreRules } from './context/ignore-rules.ts';
 import type { CopyRequest } from './context/copy.ts';
@@ -17,10 +17,8 @@ export interface CopySource {
   readonly ignore?: IgnoreRules | undefined;
 }
 
-export interface CopySettings {
+export interface CopySettings extends Expansion {
   readonly config: ContainerConfig;
-  readonly variables: Environment;
-  readonly escape: Escape;
   /** Returns the root file system of the step before, which has the names of users. */
   rootfs(): Promise<string>;
 }
@@ -39,7 +37,7 @@ export async function copyRequest(
   settings: CopySettings,
 ): Promise<CopyRequest> {
   const { name, chown, chmod, exclude, parents, checksum, heredocs } = instruction;
-  const expand = (word: string): string => expandWord(word, settings.variables, settings.escape);
+  const expand = (word: string): string => expandWord(word, settings);
   const words = instruction.sources.map(expand);
   const isRemote = (word: string): boolean =>
     name === 'ADD' && URL_SOURCE.test(word) && !GIT_SOURCE.test(word);

@@ -103,7 +103,7 @@ function globalArg(instruction: DockerfileInstruction, escape: Dockerfile['escap
     throw new WordError(`${instruction.name} is before the first FROM: only ARG may be there`);
   }
   for (const [name, value] of declarations(instruction, escape))
-    args.addGlobal(name, value && expandWord(value, args.global, escape));
+    args.addGlobal(name, value && expandWord(value, { variables: args.global, escape, budget: args.budget }));
 }
 
 function isKnown(name: string): boolean {
@@ -142,7 +142,8 @@ function stageOf(
     throw new WordError(
       `invalid name for build stage: ${JSON.stringify(alias)}, name can't start with a number or contain symbols`,
     );
-  const expand = (word: string): string => expandWord(word, args.global, escape);
+  const expand = (word: string): string =>
+    expandWord(word, { variables: args.global, escape, budget: args.budget });
   const wanted = expand(image);
   if (wanted === '') throw new WordError(`base name (${image}) should not be blank`);
   const base = before.findLast((stage) => stage.name === wanted.toLowerCase()) ?? wanted;

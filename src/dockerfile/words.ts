@@ -3,7 +3,8 @@
  * forms with `-`, `+`, `?` (each also with a colon), `#`, `##`, `%`, `%%`, `/` and `//` have their meaning in
  * a shell. Mirrors `moby/buildkit: frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
  */
-import { replaceMatch, trimMatch } from './patterns.ts';
+import { replaceMatch, trimMatch, type Pattern } from './patterns.ts';
+import type { WordBudget } from './word-budget.ts';
 import { WordError } from './word-error.ts';
 
 /** Go's `unicode.IsSpace`, which differs from JavaScript's white space. */
@@ -38,19 +39,29 @@ export function splitWords(text: string, escape: Escape): string[] {
   return text.match(WORDS[escape]) ?? [];
 }
 
+/** What words are expanded with. */
+export interface Expansion {
+  readonly variables: Environment;
+  readonly escape: Escape;
+  readonly budget: WordBudget;
+}
+
 /** Expands one word: fills in variables, and removes quotes and escapes. @throws WordError */
-export function expandWord(word: string, environment: Environment, escape: Escape): string {
-  return new Lexer(word, environment, escape).run().join(' ');
+export function expandWord(word: string, expansion: Expansion): string {
+  return new Lexer(word, expansion).run().join(' ');
 }
 
 /**
  * Expands as {@link expandWord} does, but white space of unquoted variables separates words.
  * @throws WordError
  */
-export function expandWords(word: string, environment: Environment, escape: Escape): string[] {
-  const words = new Lexer(word, environment, escape).split();
+export function expandWords(word: string, expansion: Expansion): string[] {
+  const words = new Lexer(word, expansion).split();
   return words.filter((each) => each !== '');
 }
+
+/** Of `${A:-${B:-…}}`. */
+const MAX_DEPTH = 100;
 
 const NAME = /[\p{L}_][\p{L}\p{Nd}_]*|[0-9]+|[@*#?\-$!]/uy;
 
@@ -59,13 +70,16 @@ class Lexer {
   readonly #text: string;
   readonly #environment: Environment;
   readonly #escape: Escape;
+  readonly #budget: WordBudget;
   #at = 0;
+  #depth = 0;
 
-  constructor(text: string, environment: Environment, escape: Escape) {
+  constructor(text: string, { variables, escape, budget }: Expansion) {
     // Go's scanner skips a byte order mark at the beginning.
     this.#text = text.replace(/^\ufeff/, '');
-    this.#environment = environment;
+    this.#environment = variables;
     this.#escape = escape;
+    this.#budget = budget;
   }
 
   /** Reads the whole text as one word. */
@@ -146,6 +160,15 @@ class Lexer {
 
   /** Reads a variable after its dollar. */
   #variable(): string {
+    if (this.#depth === MAX_DEPTH) throw new WordError(`variables are nested more than ${MAX_DEPTH} deep`);
+    this.#depth++;
+    const value = this.#substitution();
+    this.#depth--;
+    this.#budget.spend(value.length);
+    return value;
+  }
+
+  #substitution(): string {
     if (this.#peek() !== '{') {
       const name = this.#name();
       return name === '' ? '$' : (this.#environment.get(name) ?? '');
@@ -178,7 +201,7 @@ class Lexer {
     const longest = this.#peek() === operator;
     if (longest) this.#at++;
     const pattern = this.#until('}', true);
-    return trimMatch(value, { pattern, escape: this.#escape, longest, atEnd: operator === '%' });
+    return trimMatch(value, { ...this.#pattern(pattern), longest, atEnd: operator === '%' });
   }
 
   /** Replaces the first match of a pattern (`/`), or all (`//`). */
@@ -187,7 +210,11 @@ class Lexer {
     if (all) this.#at++;
     const pattern = this.#until('/', true);
     const replacement = this.#until('}');
-    return replaceMatch(value, { pattern, escape: this.#escape, replacement, all });
+    return replaceMatch(value, { ...this.#pattern(pattern), replacement, all });
+  }
+
+  #pattern(pattern: string): Pattern {
+    return { pattern, escape: this.#escape, budget: this.#budget };
   }
 
   #name(): string {
