@@ -24,7 +24,7 @@ export interface CopySettings extends Expansion {
 }
 
 const URL_SOURCE = /^https?:\/\//i;
-const GIT_SOURCE = /^(?:git@|git:\/\/|ssh:\/\/)|\.git(?:#.*)?$/i;
+const GIT_SOURCE = /^(?:git@|git:\/\/|ssh:\/\/)|\.git(?:#.*)?$/is;
 
 /**
  * Returns the request for a copy.

@@ -11,7 +11,7 @@ import { WordError } from './word-error.ts';
 const SPACE = '\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const SPACES = new RegExp(`[${SPACE}]+`);
 const LEADING = new RegExp(`^[${SPACE}]+`);
-const TRAILING = new RegExp(`[${SPACE}]+$`);
+const IS_SPACE = new RegExp(`[${SPACE}]`);
 
 /** Removes Go's white space at the beginning. */
 export function trimSpaceLeft(text: string): string {
@@ -20,7 +20,11 @@ export function trimSpaceLeft(text: string): string {
 
 /** Go's `strings.TrimSpace`. */
 export function trimSpace(text: string): string {
-  return trimSpaceLeft(text).replace(TRAILING, '');
+  const trimmed = trimSpaceLeft(text);
+  // A regular expression for the end would begin anew at each run of white space.
+  let end = trimmed.length;
+  while (end > 0 && IS_SPACE.test(trimmed.charAt(end - 1))) end--;
+  return trimmed.slice(0, end);
 }
 
 /** Values of variables; a missing one is empty. */
@@ -33,6 +37,12 @@ const WORDS: Readonly<Record<Escape, RegExp>> = {
   '\\': new RegExp(`(?:\\\\[^]|'[^']*'?|"(?:\\\\[^]|[^"\\\\])*"?|[^${SPACE}'"\\\\]|\\\\$)+`, 'g'),
   '`': new RegExp(`(?:\`[^]|'[^']*'?|"(?:\`[^]|[^"\`])*"?|[^${SPACE}'"\`]|\`$)+`, 'g'),
 };
+
+/** Returns the first word at the beginning of `text`; '' for none. */
+export function firstWord(text: string, escape: Escape): string {
+  const words = new RegExp(WORDS[escape], 'y');
+  return words.exec(text)?.[0] ?? '';
+}
 
 /** Returns the words of `text`, with their quotes and escapes. */
 export function splitWords(text: string, escape: Escape): string[] {
