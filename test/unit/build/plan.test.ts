@@ -24,3 +24,9 @@ test('a stage has at most 1000 instructions', () => {
   expect(plan(['FROM a', ...many, 'FROM b', ...many])).toHaveLength(2);
   expect(() => plan(['FROM a', ...many, 'ENV A=1'])).toThrow('its stage has more than 1000 instructions');
 });
+
+test('a variable in a mount is refused', () => {
+  expect(() => plan(['FROM a', 'RUN --mount=type=cache,target=/c/$A x'])).toThrow(
+    '--mount=type=cache,target=/c/$A: variables are not supported in a mount',
+  );
+});
