@@ -75,17 +75,16 @@ export class StageArgs {
     this.#declared.set(name, value);
   }
 
-  /** Returns the arguments with a value, sorted, except for those that the config has as variables. */
+  /** Returns the arguments with a value, sorted by NAME=value as docker's, except for those that the config has as variables. */
   values(environment: readonly string[]): Map<string, string> {
     const taken = new Set(environment.map((entry) => entry.split('=', 1)[0] ?? ''));
     const builtin = [...this.#given.keys()].filter((name) => BUILTIN.has(name));
     const names = [...new Set([...this.#declared.keys(), ...builtin])].filter((name) => !taken.has(name));
-    const values = new Map<string, string>();
-    for (const name of names.sort(compareBytes)) {
+    const values = names.flatMap((name): [string, string][] => {
       const value = this.#given.get(name) ?? this.#declared.get(name) ?? this.#global.get(name);
-      if (value !== undefined) values.set(name, value);
-    }
-    return values;
+      return value === undefined ? [] : [[name, value]];
+    });
+    return new Map(values.sort((a, b) => compareBytes(a.join('='), b.join('='))));
   }
 
   /** Returns those of the values that are part of the cache's key. */
