@@ -75,7 +75,10 @@ export class StageArgs {
     this.#declared.set(name, value);
   }
 
-  /** Returns the arguments with a value, sorted by NAME=value as docker's, except for those that the config has as variables. */
+  /**
+   * Returns the arguments with a value, except for those that the config has as variables. They are sorted by
+   * NAME=value, as docker sorts them.
+   */
   values(environment: readonly string[]): Map<string, string> {
     const taken = new Set(environment.map((entry) => entry.split('=', 1)[0] ?? ''));
     const builtin = [...this.#given.keys()].filter((name) => BUILTIN.has(name));
