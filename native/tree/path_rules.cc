@@ -111,6 +111,7 @@ bool PathPattern::Takes(const Token& token, char32_t character) {
 // Activates a state, and those that it leads to without a character.
 void PathPattern::Enter(size_t state, std::vector<char>& states) const {
   using Kind = Token::Kind;
+  if (states[state]) return;
   states[state] = 1;
   if (state == tokens_.size()) return;
   const Kind kind = tokens_[state].kind;

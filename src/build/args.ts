@@ -5,6 +5,7 @@
  */
 import { compareBytes } from '../core/bytes.ts';
 import type { Platform } from '../core/platform.ts';
+import { WordBudget } from '../dockerfile/word-budget.ts';
 
 /** Arguments that a build may be given without ARG. They are not part of the cache's key. */
 const PROXIES = ['HTTP_PROXY', 'HTTPS_PROXY', 'FTP_PROXY', 'NO_PROXY', 'ALL_PROXY'];
@@ -12,6 +13,8 @@ const BUILTIN: ReadonlySet<string> = new Set([...PROXIES, ...PROXIES.map((name) 
 
 /** The arguments of a whole build. */
 export class BuildArgs {
+  /** What the variables of all stages may take. */
+  readonly budget = new WordBudget();
   readonly #given: ReadonlyMap<string, string>;
   /** Those before the first FROM. */
   readonly #global: Map<string, string>;
@@ -36,7 +39,7 @@ export class BuildArgs {
 
   /** Returns the arguments of a new stage. */
   stage(): StageArgs {
-    return new StageArgs(this.#given, this.#global, this.#declared);
+    return new StageArgs(this.budget, this.#given, this.#global, this.#declared);
   }
 
   /** Returns the given arguments that no ARG has used. */
@@ -47,13 +50,20 @@ export class BuildArgs {
 
 /** The arguments of one stage. */
 export class StageArgs {
+  readonly budget: WordBudget;
   readonly #given: ReadonlyMap<string, string>;
   readonly #global: ReadonlyMap<string, string>;
   /** Those of the whole build that an ARG has named. */
   readonly #used: Set<string>;
   readonly #declared = new Map<string, string | undefined>();
 
-  constructor(given: ReadonlyMap<string, string>, global: ReadonlyMap<string, string>, used: Set<string>) {
+  constructor(
+    budget: WordBudget,
+    given: ReadonlyMap<string, string>,
+    global: ReadonlyMap<string, string>,
+    used: Set<string>,
+  ) {
+    this.budget = budget;
     this.#given = given;
     this.#global = global;
     this.#used = used;
@@ -65,17 +75,19 @@ export class StageArgs {
     this.#declared.set(name, value);
   }
 
-  /** Returns the arguments with a value, sorted, except for those that the config has as variables. */
+  /**
+   * Returns the arguments with a value, except for those that the config has as variables. They are sorted by
+   * NAME=value, as docker sorts them.
+   */
   values(environment: readonly string[]): Map<string, string> {
     const taken = new Set(environment.map((entry) => entry.split('=', 1)[0] ?? ''));
     const builtin = [...this.#given.keys()].filter((name) => BUILTIN.has(name));
     const names = [...new Set([...this.#declared.keys(), ...builtin])].filter((name) => !taken.has(name));
-    const values = new Map<string, string>();
-    for (const name of names.sort(compareBytes)) {
+    const values = names.flatMap((name): [string, string][] => {
       const value = this.#given.get(name) ?? this.#declared.get(name) ?? this.#global.get(name);
-      if (value !== undefined) values.set(name, value);
-    }
-    return values;
+      return value === undefined ? [] : [[name, value]];
+    });
+    return new Map(values.sort((a, b) => compareBytes(a.join('='), b.join('='))));
   }
 
   /** Returns those of the values that are part of the cache's key. */

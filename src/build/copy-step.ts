@@ -4,7 +4,7 @@ import type { ContainerConfig } from '../image/container-config.ts';
 import { readUserDatabase } from '../container/user-database.ts';
 import { resolveUser } from '../container/user.ts';
 import { heredocText } from '../dockerfile/heredocs.ts';
-import { expandWord, type Environment, type Escape } from '../dockerfile/words.ts';
+import { expandWord, type Expansion } from '../dockerfile/words.ts';
 import { WordError } from '../dockerfile/word-error.ts';
 import type { IgnoreRules } from './context/ignore-rules.ts';
 import type { CopyRequest } from './context/copy.ts';
@@ -17,16 +17,20 @@ export interface CopySource {
   readonly ignore?: IgnoreRules | undefined;
 }
 
-export interface CopySettings {
+/** A copy with the words that its step of the history has. */
+export interface CopyStep extends CopyRequest {
+  /** As it is written, with its variables filled in. */
+  readonly chown: string | undefined;
+}
+
+export interface CopySettings extends Expansion {
   readonly config: ContainerConfig;
-  readonly variables: Environment;
-  readonly escape: Escape;
   /** Returns the root file system of the step before, which has the names of users. */
   rootfs(): Promise<string>;
 }
 
 const URL_SOURCE = /^https?:\/\//i;
-const GIT_SOURCE = /^(?:git@|git:\/\/|ssh:\/\/)|\.git(?:#.*)?$/i;
+const GIT_SOURCE = /^(?:git@|git:\/\/|ssh:\/\/)|\.git(?:#.*)?$/is;
 
 /**
  * Returns the request for a copy.
@@ -37,9 +41,12 @@ export async function copyRequest(
   instruction: CopyInstruction,
   source: CopySource,
   settings: CopySettings,
-): Promise<CopyRequest> {
-  const { name, chown, chmod, exclude, parents, checksum, heredocs } = instruction;
-  const expand = (word: string): string => expandWord(word, settings.variables, settings.escape);
+): Promise<CopyStep> {
+  const { name, chmod, exclude, parents, checksum, heredocs } = instruction;
+  const expand = (word: string): string => expandWord(word, settings);
+  // Quotes and backslashes in a heredoc are those of a shell, whatever the file escapes with.
+  const expandText = (text: string): string => expandWord(quoted(text), { ...settings, escape: '\\' });
+  const chown = instruction.chown && expand(instruction.chown);
   const words = instruction.sources.map(expand);
   const isRemote = (word: string): boolean =>
     name === 'ADD' && URL_SOURCE.test(word) && !GIT_SOURCE.test(word);
@@ -60,12 +67,13 @@ export async function copyRequest(
     sources: words.filter((word) => !isRemote(word)),
     inline: heredocs.map((heredoc) => ({
       name: heredoc.name,
-      content: heredoc.expands ? expand(quoted(heredocText(heredoc))) : heredocText(heredoc),
+      content: heredoc.expands ? expandText(heredocText(heredoc)) : heredocText(heredoc),
     })),
     remote: urls.map((url) => ({ url, checksum: checksum && expand(checksum) })),
     destination: expand(instruction.destination),
     workingDir: settings.config.WorkingDir || '/',
-    owner: chown === undefined ? undefined : await ownerOf(expand(chown), settings),
+    chown,
+    owner: chown === undefined ? undefined : await ownerOf(chown, settings),
     mode: chmod && expand(chmod),
     exclude: exclude.map(expand),
     parents,
@@ -88,8 +96,9 @@ async function ownerOf(text: string, { rootfs }: CopySettings): Promise<{ uid: n
 }
 
 /** Returns the step of the history. The flags in it make another result another step. */
-export function copyComment(instruction: CopyInstruction, request: CopyRequest, digest: string): string {
-  const { name, chown, chmod, exclude, parents } = instruction;
+export function copyComment(instruction: CopyInstruction, request: CopyStep, digest: string): string {
+  const { name, chmod, exclude, parents } = instruction;
+  const { chown } = request;
   const flags = [
     ...(chmod === undefined ? [] : [`--chmod=${request.mode} `]),
     ...exclude.map((pattern) => `--exclude=${pattern} `),

@@ -30,6 +30,8 @@ export interface StagePlan {
 
 const STAGE_NAME = /^[a-z][a-z0-9-_.]*$/;
 const MAX_STAGES = 1000;
+/** Each makes an image with the whole config, so the work grows with the square of their number. */
+const MAX_INSTRUCTIONS = 1000;
 
 /**
  * Returns the stages in order. Adds the ARG before the first FROM to `args`.
@@ -46,8 +48,8 @@ export function planStages({ escape, instructions }: Dockerfile, args: BuildArgs
   for (let start = first; start < instructions.length;) {
     const from = instructions[start];
     if (from === undefined) break;
-    const next = instructions.findIndex(({ name }, index) => index > start && name === 'FROM');
-    const end = next < 0 ? instructions.length : next;
+    let end = start + 1;
+    while (end < instructions.length && instructions[end]?.name !== 'FROM') end++;
     const body = instructions.slice(start + 1, end);
     stages.push(at(from, () => stageOf(from, body, stages, { escape, args })));
     start = end;
@@ -70,7 +72,8 @@ export function findTarget(stages: readonly StagePlan[], target: string | undefi
 
 /** Returns the stage with a name or number; the last one of several. */
 export function findStage(stages: readonly StagePlan[], text: string): StagePlan | undefined {
-  const named = stages.findLast(({ name }) => name === text.toLowerCase());
+  const wanted = text.toLowerCase();
+  const named = stages.findLast(({ name }) => name === wanted);
   return named ?? (/^\d{1,4}$/.test(text) ? stages[Number(text)] : undefined);
 }
 
@@ -103,7 +106,7 @@ function globalArg(instruction: DockerfileInstruction, escape: Dockerfile['escap
     throw new WordError(`${instruction.name} is before the first FROM: only ARG may be there`);
   }
   for (const [name, value] of declarations(instruction, escape))
-    args.addGlobal(name, value && expandWord(value, args.global, escape));
+    args.addGlobal(name, value && expandWord(value, { variables: args.global, escape, budget: args.budget }));
 }
 
 function isKnown(name: string): boolean {
@@ -132,6 +135,8 @@ function stageOf(
   { escape, args }: { readonly escape: Dockerfile['escape']; readonly args: BuildArgs },
 ): StagePlan {
   if (before.length >= MAX_STAGES) throw new WordError(`it has more than ${MAX_STAGES} stages`);
+  if (body.length > MAX_INSTRUCTIONS)
+    throw new WordError(`its stage has more than ${MAX_INSTRUCTIONS} instructions: divide it into stages`);
   const { platform } = readFlags('FROM', from.flags, { platform: 'one' });
   const words = splitOnSpace(from.rest);
   const [image = '', as, alias] = words;
@@ -142,10 +147,12 @@ function stageOf(
     throw new WordError(
       `invalid name for build stage: ${JSON.stringify(alias)}, name can't start with a number or contain symbols`,
     );
-  const expand = (word: string): string => expandWord(word, args.global, escape);
+  const expand = (word: string): string =>
+    expandWord(word, { variables: args.global, escape, budget: args.budget });
   const wanted = expand(image);
   if (wanted === '') throw new WordError(`base name (${image}) should not be blank`);
-  const base = before.findLast((stage) => stage.name === wanted.toLowerCase()) ?? wanted;
+  const wantedName = wanted.toLowerCase();
+  const base = before.findLast((stage) => stage.name === wantedName) ?? wanted;
   const needs = new Set<number>(typeof base === 'string' ? [] : [base.index]);
   for (const instruction of body)
     at(instruction, () => {

@@ -69,6 +69,8 @@ export function runCommand(
 }
 
 function parseMount(text: string): RunMount {
+  if (text.includes('$'))
+    throw new WordError(`--mount=${text}: variables are not supported in a mount: write its value`);
   const fields = new Map<string, string>();
   for (const part of text.split(',')) {
     const [, written = '', value = 'true'] = /^([^=]*)(?:=(.*))?$/s.exec(part) ?? [];

@@ -118,7 +118,8 @@ export class Stage {
   }
 
   #state(): InstructionState {
-    return { escape: this.#start.escape, cmdSet: this.#cmdSet, args: this.#args };
+    const { escape, args } = this.#start;
+    return { escape, budget: args.budget, cmdSet: this.#cmdSet, args: this.#args };
   }
 
   async #change(instruction: DockerfileInstruction): Promise<void> {
@@ -135,7 +136,7 @@ export class Stage {
     const words: string[] = [];
     for (const [name, written] of declarations(instruction, escape)) {
       const variables = variablesOf(this.#config, { args: this.#args });
-      const value = written && expandWord(written, variables, escape);
+      const value = written && expandWord(written, { variables, escape, budget: args.budget });
       args.declare(name, value);
       words.push(value === undefined ? name : `${name}=${value}`);
     }
@@ -167,7 +168,7 @@ export class Stage {
     const request = await copyRequest(copy, source, {
       config: this.#config,
       variables: variablesOf(this.#config, { args: this.#args }),
-      escape: this.#start.escape,
+      ...{ escape: this.#start.escape, budget: this.#start.args.budget },
       rootfs: () => roots.path(this.#image),
     });
     await using prepared = await prepareCopy(request, { root, signal, settings, onProgress });

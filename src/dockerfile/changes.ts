@@ -8,6 +8,7 @@ import type { ContainerConfig } from '../image/container-config.ts';
 import { applyInstruction, CONFIG_INSTRUCTIONS, type InstructionState } from './instructions.ts';
 import { parseDockerfile, type DockerfileInstruction } from './parse.ts';
 import { SourceError } from './source-error.ts';
+import { WordBudget } from './word-budget.ts';
 import { WordError } from './word-error.ts';
 
 const CHANGES = [...CONFIG_INSTRUCTIONS.keys()].filter((name) => name !== 'HEALTHCHECK' && name !== 'SHELL');
@@ -20,7 +21,7 @@ export function applyChanges(config: ContainerConfig, changes: readonly string[]
   if (changes.length === 0) return config;
   const text = changes.join('\n');
   const { escape, instructions } = explained(text, () => parseDockerfile(text));
-  const state: InstructionState = { escape, cmdSet: false, args: new Map() };
+  const state: InstructionState = { escape, budget: new WordBudget(), cmdSet: false, args: new Map() };
   const changed = instructions.reduce(
     (current, each) => ({ ...current, ...explained(each.line, () => applyOne(each, current, state)) }),
     config,

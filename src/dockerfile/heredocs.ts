@@ -2,6 +2,7 @@
  * Finds the heredocs of an instruction: `RUN <<EOF`, `COPY <<-"EOF" /target`. Mirrors `moby/buildkit:
  * frontend/dockerfile/parser/parser.go`.
  */
+import { WordBudget } from './word-budget.ts';
 import { expandWord, splitWords, type Escape } from './words.ts';
 
 /** A heredoc whose lines are not read yet. */
@@ -34,7 +35,7 @@ export function heredocsOf(instruction: string, rest: string, escape: Escape): H
 export function startOf(word: string, escape: Escape): HeredocStart | undefined {
   const [, dash, written = ''] = START.exec(word) ?? [];
   if (dash === undefined || /[()$`|&;]/.test(written)) return undefined;
-  const name = expandWord(written, new Map(), escape);
+  const name = expandWord(written, { variables: new Map(), escape, budget: new WordBudget() });
   return name === '' ? undefined : { name, expands: name === written, stripsTabs: dash === '-' };
 }
 

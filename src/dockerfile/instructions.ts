@@ -13,12 +13,21 @@ import { commandLine, jsonList, rawPairs, splitOnSpace } from './arguments.ts';
 import { readFlags } from './flags.ts';
 import { healthcheck } from './healthcheck.ts';
 import { splitFlags, splitInstruction, type DockerfileInstruction } from './parse.ts';
+import type { WordBudget } from './word-budget.ts';
 import { WordError } from './word-error.ts';
-import { expandWord, expandWords, trimSpace, type Environment, type Escape } from './words.ts';
+import {
+  expandWord,
+  expandWords,
+  trimSpace,
+  type Environment,
+  type Escape,
+  type Expansion,
+} from './words.ts';
 
 /** The state that the instructions of one stage share. */
 export interface InstructionState {
   readonly escape: Escape;
+  readonly budget: WordBudget;
   /** An earlier instruction was CMD. */
   cmdSet: boolean;
   /** Values of build arguments, for which the config has no variable. */
@@ -42,6 +51,9 @@ const TRIGGERS_REFUSED = ['ONBUILD', 'FROM', 'MAINTAINER'];
 /** Instructions with names and values, and instructions that accept a JSON list. */
 const NAMING = ['ENV', 'LABEL'];
 const LISTING = ['ADD', 'CMD', 'COPY', 'ENTRYPOINT', 'RUN', 'SHELL', 'VOLUME'];
+
+/** As many as three protocols have. Repeated ports count, because each takes time. */
+const MAX_PORTS = 3 * 65536;
 
 /** By name. */
 export const CONFIG_INSTRUCTIONS: ReadonlyMap<string, Instruction> = new Map<string, Instruction>([
@@ -103,10 +115,13 @@ function env(
   state: InstructionState,
 ): AppliedInstruction {
   const list = [...(config.Env ?? [])];
+  // The first of several entries with the same name is the last one of the map.
+  const places = new Map(list.map((entry, at) => [entry.split('=', 1)[0] ?? '', at] as const).reverse());
   const words: string[] = [];
   for (const [name, value] of pairs('ENV', rest, config, state)) {
-    const at = list.findIndex((entry) => entry.split('=', 1)[0] === name);
-    list.splice(at < 0 ? list.length : at, 1, `${name}=${value}`);
+    const at = places.get(name) ?? list.length;
+    places.set(name, at);
+    list[at] = `${name}=${value}`;
     words.push(`${name}=${value}`);
   }
   return { change: { Env: list }, comment: ['ENV', ...words].join(' ') };
@@ -129,12 +144,12 @@ function expose(
   config: ContainerConfig,
   state: InstructionState,
 ): AppliedInstruction {
-  const variables = variablesOf(config, state);
+  const expansion = expansionOf(config, state);
   const words = splitOnSpace(rest)
     .sort(compareBytes)
-    .flatMap((word) => expandWords(word, variables, state.escape));
+    .flatMap((word) => expandWords(word, expansion));
   return {
-    change: { ExposedPorts: union(config.ExposedPorts, words.flatMap(ports)) },
+    change: { ExposedPorts: union(config.ExposedPorts, portsOf(words)) },
     comment: ['EXPOSE', ...words].join(' '),
   };
 }
@@ -146,8 +161,8 @@ function volume(
 ): AppliedInstruction {
   const words = jsonList(rest) ?? splitOnSpace(rest);
   if (words.length === 0) throw new WordError('VOLUME needs an argument');
-  const variables = variablesOf(config, state);
-  const paths = words.map((word) => trimSpace(expandWord(word, variables, state.escape)));
+  const expansion = expansionOf(config, state);
+  const paths = words.map((word) => trimSpace(expandWord(word, expansion)));
   if (paths.includes('')) throw new WordError('a volume must not be empty');
   return { change: { Volumes: union(config.Volumes, paths) }, comment: `VOLUME [${paths.join(' ')}]` };
 }
@@ -157,7 +172,7 @@ function user(
   config: ContainerConfig,
   state: InstructionState,
 ): AppliedInstruction {
-  const name = expandWord(rest, variablesOf(config, state), state.escape);
+  const name = expandWord(rest, expansionOf(config, state));
   return { change: { User: name }, comment: `USER ${name}` };
 }
 
@@ -166,7 +181,7 @@ function workDir(
   config: ContainerConfig,
   state: InstructionState,
 ): AppliedInstruction {
-  const path = expandWord(rest, variablesOf(config, state), state.escape);
+  const path = expandWord(rest, expansionOf(config, state));
   if (path === '') throw new WordError('the directory is empty');
   const directory = path.startsWith('/') ? path : posix.resolve('/', config.WorkingDir, path);
   return { change: { WorkingDir: directory }, comment: `WORKDIR ${directory}` };
@@ -206,7 +221,7 @@ function stopSignal(
   config: ContainerConfig,
   state: InstructionState,
 ): AppliedInstruction {
-  const signal = expandWord(rest, variablesOf(config, state), state.escape);
+  const signal = expandWord(rest, expansionOf(config, state));
   if (!isSignal(signal)) throw new WordError(`${signal} is not a signal`);
   return { change: { StopSignal: signal }, comment: `STOPSIGNAL ${signal}` };
 }
@@ -217,22 +232,39 @@ function pairs(
   config: ContainerConfig,
   state: InstructionState,
 ): [string, string][] {
-  const variables = variablesOf(config, state);
+  const expansion = expansionOf(config, state);
   return rawPairs(instruction, rest, state.escape).map(([name, value]) => {
     // Only the written name is checked: its variables may expand to nothing.
     if (name === '') throw new WordError('a name is empty');
-    return [expandWord(name, variables, state.escape), expandWord(value, variables, state.escape)];
+    return [expandWord(name, expansion), expandWord(value, expansion)];
   });
 }
 
+/** Returns the ports that the words name, each once. */
+function portsOf(words: readonly string[]): Set<string> {
+  const found = new Set<string>();
+  let count = 0;
+  for (const word of words)
+    for (const port of ports(word)) {
+      if (++count > MAX_PORTS) throw new WordError(`EXPOSE names more than ${MAX_PORTS} ports`);
+      found.add(port);
+    }
+  return found;
+}
+
 /** Parses `80`, `80/udp` or `7000-7010/tcp`. */
-function ports(spec: string): string[] {
+function* ports(spec: string): Generator<string, void, undefined> {
   const [, first = '', last = first, protocol = 'tcp'] =
     /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(spec) ?? [];
   const [from, to] = [Number(first), Number(last)];
   if (first === '' || from > to || to > 65535)
     throw new WordError(`${spec} is not a port: write PORT[-PORT][/tcp|udp|sctp]`);
-  return Array.from({ length: to - from + 1 }, (_, at) => `${from + at}/${protocol.toLowerCase()}`);
+  for (let port = from; port <= to; port++) yield `${port}/${protocol.toLowerCase()}`;
+}
+
+function expansionOf(config: ContainerConfig, state: InstructionState): Expansion {
+  const { escape, budget } = state;
+  return { variables: variablesOf(config, state), escape, budget };
 }
 
 /** Returns the variables that an instruction sees: build arguments, and those of the config over them. */
@@ -247,6 +279,6 @@ export function variablesOf(
   return new Map([...args, ...own]);
 }
 
-function union(set: readonly string[] | null, more: readonly string[]): string[] {
+function union(set: readonly string[] | null, more: Iterable<string>): string[] {
   return [...new Set([...(set ?? []), ...more])].sort(compareBytes);
 }

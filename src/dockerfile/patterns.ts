@@ -1,19 +1,20 @@
 /**
  * Patterns of a shell in `${NAME#pattern}` and its like: `*` matches any text, `?` one character, and the
  * escape character makes the next one literal. All states of a pattern are followed side by side, so a
- * pattern cannot take exponential time.
+ * pattern cannot take exponential time. A budget bounds the work of all patterns together.
  */
-import { WordError } from './word-error.ts';
+import type { WordBudget } from './word-budget.ts';
 
 /** A literal character, or what matches any character or any text. */
 type Token = { readonly literal: string } | 'one' | 'any';
 
-/** A bound of the work, characters of the value squared times those of the pattern: a quarter of a second. */
-const MAX_WORK = 1 << 28;
-
-export interface TrimOptions {
+export interface Pattern {
   readonly pattern: string;
   readonly escape: string;
+  readonly budget: WordBudget;
+}
+
+export interface TrimOptions extends Pattern {
   /** Removes the longest match. Default: the shortest. */
   readonly longest: boolean;
   /** The match is at the end of the value, not at its beginning. */
@@ -21,36 +22,36 @@ export interface TrimOptions {
 }
 
 /** Returns the value without what the pattern matches. @throws WordError */
-export function trimMatch(value: string, { pattern, escape, longest, atEnd }: TrimOptions): string {
-  const tokens = parse(pattern, escape);
+export function trimMatch(value: string, { longest, atEnd, ...pattern }: TrimOptions): string {
+  const tokens = parse(pattern);
+  const search = { tokens, longest, budget: pattern.budget };
   const characters = [...value];
-  requireSmall(characters, tokens);
-  if (!atEnd) return characters.slice(matchLength(characters, 0, tokens, longest) ?? 0).join('');
-  const length = matchLength(characters.toReversed(), 0, tokens.toReversed(), longest) ?? 0;
+  if (!atEnd) return characters.slice(matchLength(characters, 0, search) ?? 0).join('');
+  const reversed = { ...search, tokens: tokens.toReversed() };
+  const length = matchLength(characters.toReversed(), 0, reversed) ?? 0;
   return characters.slice(0, characters.length - length).join('');
 }
 
-export interface ReplaceOptions {
-  readonly pattern: string;
-  readonly escape: string;
+export interface ReplaceOptions extends Pattern {
   readonly replacement: string;
   /** Replaces every match. Default: the first. */
   readonly all: boolean;
 }
 
 /** Returns the value with the longest matches of the pattern replaced. @throws WordError */
-export function replaceMatch(value: string, { pattern, escape, replacement, all }: ReplaceOptions): string {
-  const tokens = parse(pattern, escape);
+export function replaceMatch(value: string, { replacement, all, ...pattern }: ReplaceOptions): string {
+  const { budget } = pattern;
+  const tokens = parse(pattern);
   if (tokens.length === 0) return value;
   const characters = [...value];
-  requireSmall(characters, tokens);
   let result = '';
   for (let at = 0; at < characters.length;) {
-    const length = matchLength(characters, at, tokens, true) ?? 0;
+    const length = matchLength(characters, at, { tokens, longest: true, budget }) ?? 0;
     if (length === 0) {
       result += characters[at++] ?? '';
       continue;
     }
+    budget.spend(replacement.length);
     result += replacement;
     at += length;
     if (!all) return result + characters.slice(at).join('');
@@ -58,7 +59,7 @@ export function replaceMatch(value: string, { pattern, escape, replacement, all 
   return result;
 }
 
-function parse(pattern: string, escape: string): Token[] {
+function parse({ pattern, escape }: Pattern): Token[] {
   const tokens: Token[] = [];
   let isEscaped = false;
   for (const character of pattern) {
@@ -74,17 +75,15 @@ function parse(pattern: string, escape: string): Token[] {
   return tokens;
 }
 
-function requireSmall({ length }: readonly string[], tokens: readonly Token[]): void {
-  if (length * length * tokens.length > MAX_WORK)
-    throw new WordError(`a value of ${length} characters is too long for a pattern`);
+interface Search extends Pick<TrimOptions, 'budget' | 'longest'> {
+  readonly tokens: readonly Token[];
 }
 
 /** Returns how many characters from `start` on the whole pattern matches; undefined for no match. */
 function matchLength(
   characters: readonly string[],
   start: number,
-  tokens: readonly Token[],
-  longest: boolean,
+  { tokens, longest, budget }: Search,
 ): number | undefined {
   let found: number | undefined;
   let states = withSkipped(new Set([0]), tokens);
@@ -95,6 +94,7 @@ function matchLength(
     }
     const character = characters[at];
     if (character === undefined || states.size === 0) return found;
+    budget.spend(states.size);
     states = withSkipped(next(states, tokens, character), tokens);
   }
 }

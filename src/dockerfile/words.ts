@@ -3,14 +3,15 @@
  * forms with `-`, `+`, `?` (each also with a colon), `#`, `##`, `%`, `%%`, `/` and `//` have their meaning in
  * a shell. Mirrors `moby/buildkit: frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
  */
-import { replaceMatch, trimMatch } from './patterns.ts';
+import { replaceMatch, trimMatch, type Pattern } from './patterns.ts';
+import type { WordBudget } from './word-budget.ts';
 import { WordError } from './word-error.ts';
 
 /** Go's `unicode.IsSpace`, which differs from JavaScript's white space. */
 const SPACE = '\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const SPACES = new RegExp(`[${SPACE}]+`);
 const LEADING = new RegExp(`^[${SPACE}]+`);
-const TRAILING = new RegExp(`[${SPACE}]+$`);
+const IS_SPACE = new RegExp(`[${SPACE}]`);
 
 /** Removes Go's white space at the beginning. */
 export function trimSpaceLeft(text: string): string {
@@ -19,7 +20,11 @@ export function trimSpaceLeft(text: string): string {
 
 /** Go's `strings.TrimSpace`. */
 export function trimSpace(text: string): string {
-  return trimSpaceLeft(text).replace(TRAILING, '');
+  const trimmed = trimSpaceLeft(text);
+  // A regular expression for the end would begin anew at each run of white space.
+  let end = trimmed.length;
+  while (end > 0 && IS_SPACE.test(trimmed.charAt(end - 1))) end--;
+  return trimmed.slice(0, end);
 }
 
 /** Values of variables; a missing one is empty. */
@@ -33,24 +38,40 @@ const WORDS: Readonly<Record<Escape, RegExp>> = {
   '`': new RegExp(`(?:\`[^]|'[^']*'?|"(?:\`[^]|[^"\`])*"?|[^${SPACE}'"\`]|\`$)+`, 'g'),
 };
 
+/** Returns the first word at the beginning of `text`; '' for none. */
+export function firstWord(text: string, escape: Escape): string {
+  const words = new RegExp(WORDS[escape], 'y');
+  return words.exec(text)?.[0] ?? '';
+}
+
 /** Returns the words of `text`, with their quotes and escapes. */
 export function splitWords(text: string, escape: Escape): string[] {
   return text.match(WORDS[escape]) ?? [];
 }
 
+/** What words are expanded with. */
+export interface Expansion {
+  readonly variables: Environment;
+  readonly escape: Escape;
+  readonly budget: WordBudget;
+}
+
 /** Expands one word: fills in variables, and removes quotes and escapes. @throws WordError */
-export function expandWord(word: string, environment: Environment, escape: Escape): string {
-  return new Lexer(word, environment, escape).run().join(' ');
+export function expandWord(word: string, expansion: Expansion): string {
+  return new Lexer(word, expansion).run().join(' ');
 }
 
 /**
  * Expands as {@link expandWord} does, but white space of unquoted variables separates words.
  * @throws WordError
  */
-export function expandWords(word: string, environment: Environment, escape: Escape): string[] {
-  const words = new Lexer(word, environment, escape).split();
+export function expandWords(word: string, expansion: Expansion): string[] {
+  const words = new Lexer(word, expansion).split();
   return words.filter((each) => each !== '');
 }
+
+/** Of `${A:-${B:-…}}`. */
+const MAX_DEPTH = 100;
 
 const NAME = /[\p{L}_][\p{L}\p{Nd}_]*|[0-9]+|[@*#?\-$!]/uy;
 
@@ -59,13 +80,16 @@ class Lexer {
   readonly #text: string;
   readonly #environment: Environment;
   readonly #escape: Escape;
+  readonly #budget: WordBudget;
   #at = 0;
+  #depth = 0;
 
-  constructor(text: string, environment: Environment, escape: Escape) {
+  constructor(text: string, { variables, escape, budget }: Expansion) {
     // Go's scanner skips a byte order mark at the beginning.
     this.#text = text.replace(/^\ufeff/, '');
-    this.#environment = environment;
+    this.#environment = variables;
     this.#escape = escape;
+    this.#budget = budget;
   }
 
   /** Reads the whole text as one word. */
@@ -146,6 +170,15 @@ class Lexer {
 
   /** Reads a variable after its dollar. */
   #variable(): string {
+    if (this.#depth === MAX_DEPTH) throw new WordError(`variables are nested more than ${MAX_DEPTH} deep`);
+    this.#depth++;
+    const value = this.#substitution();
+    this.#depth--;
+    this.#budget.spend(value.length);
+    return value;
+  }
+
+  #substitution(): string {
     if (this.#peek() !== '{') {
       const name = this.#name();
       return name === '' ? '$' : (this.#environment.get(name) ?? '');
@@ -178,7 +211,7 @@ class Lexer {
     const longest = this.#peek() === operator;
     if (longest) this.#at++;
     const pattern = this.#until('}', true);
-    return trimMatch(value, { pattern, escape: this.#escape, longest, atEnd: operator === '%' });
+    return trimMatch(value, { ...this.#pattern(pattern), longest, atEnd: operator === '%' });
   }
 
   /** Replaces the first match of a pattern (`/`), or all (`//`). */
@@ -187,7 +220,11 @@ class Lexer {
     if (all) this.#at++;
     const pattern = this.#until('/', true);
     const replacement = this.#until('}');
-    return replaceMatch(value, { pattern, escape: this.#escape, replacement, all });
+    return replaceMatch(value, { ...this.#pattern(pattern), replacement, all });
+  }
+
+  #pattern(pattern: string): Pattern {
+    return { pattern, escape: this.#escape, budget: this.#budget };
   }
 
   #name(): string {

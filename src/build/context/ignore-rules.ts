@@ -8,23 +8,34 @@ import { LayerstackError } from '../../core/errors.ts';
 /** Patterns of paths, each perhaps after `!`, which takes paths back in. The last match decides. */
 export type IgnoreRules = readonly string[];
 
+/** A path is compared with each character of each rule. */
+const MAX_RULES = 10_000;
+/** Linux's `PATH_MAX`: a longer path cannot be opened. */
+const MAX_PATTERN_BYTES = 4096;
+
 /**
  * Returns the rules of a .dockerignore.
  * @param name - the file, for messages
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the line of a malformed pattern.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the line of a malformed pattern,
+ *   ERR_LIMIT_EXCEEDED for too many patterns or one that is too long.
  */
 export function parseIgnoreRules(text: string, name: string): IgnoreRules {
   const lines = text.replace(/^\ufeff/, '').split('\n');
-  return lines.flatMap((line, at) => {
+  const rules = lines.flatMap((line, at) => {
     const pattern = line.startsWith('#') ? '' : line.trim();
     return pattern === '' ? [] : [ignoreRule(pattern, `${name}, line ${String(at + 1)}`)];
   });
+  if (rules.length > MAX_RULES)
+    throw new LayerstackError('ERR_LIMIT_EXCEEDED', `${name} has more than ${MAX_RULES} patterns`, {
+      limit: MAX_RULES,
+    });
+  return rules;
 }
 
 /**
  * Returns one pattern in clean form.
  * @param where - begins the message of an error
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, ERR_LIMIT_EXCEEDED
  */
 export function ignoreRule(pattern: string, where: string): string {
   const exception = pattern.startsWith('!');
@@ -33,6 +44,12 @@ export function ignoreRule(pattern: string, where: string): string {
     throw new LayerstackError('ERR_INVALID_ARGUMENT', `${where}: write a pattern after the "!"`, {
       found: pattern,
     });
+  if (Buffer.byteLength(written) > MAX_PATTERN_BYTES)
+    throw new LayerstackError(
+      'ERR_LIMIT_EXCEEDED',
+      `${where}: the pattern is longer than ${MAX_PATTERN_BYTES} bytes`,
+      { limit: MAX_PATTERN_BYTES },
+    );
   if (!isPattern(written))
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',

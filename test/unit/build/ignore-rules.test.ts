@@ -84,7 +84,7 @@ describe('patterns', () => {
   });
 
   it('take time that is linear in the path, whatever the pattern is', async () => {
-    const rules = [`${'*a'.repeat(60)}x`, `${'**/a'.repeat(60)}x`];
+    const rules = [`${'*a'.repeat(60)}x`, `${'**/a'.repeat(60)}x`, `${'**/'.repeat(1000)}x`];
     expect(await isLeft('a'.repeat(250), rules)).toBe(true);
   });
 });
@@ -101,5 +101,15 @@ describe('a .dockerignore', () => {
     ['a\\', '.dockerignore, line 1: "a\\\\" is not a pattern'],
   ])('refuses %j with its line', (text, message) => {
     expect(() => parseIgnoreRules(text, '.dockerignore')).toThrow(message);
+  });
+
+  it('has a bound for a pattern, and for their number', () => {
+    const long = 'é'.repeat(2048);
+    expect(parseIgnoreRules(long, '.dockerignore')).toEqual([long]);
+    expect(() => parseIgnoreRules(`a\n${long}x`, '.dockerignore')).toThrow(
+      '.dockerignore, line 2: the pattern is longer than 4096 bytes',
+    );
+    expect(parseIgnoreRules('a\n'.repeat(10_000), '.dockerignore')).toHaveLength(10_000);
+    expect(() => parseIgnoreRules('a\n'.repeat(10_001), '.dockerignore')).toThrow('more than 10000 patterns');
   });
 });

@@ -107,3 +107,13 @@ describe('applyChanges', () => {
     );
   });
 });
+
+test('repeated ranges of ports are refused before they fill the memory', () => {
+  const expose = `EXPOSE${' 1-65535'.repeat(1000)}`;
+  expect(() => applyChanges(EMPTY_CONTAINER_CONFIG, [expose])).toThrow('EXPOSE names more than 196608 ports');
+});
+
+test('the first of several variables with the same name is replaced', () => {
+  const config = { ...EMPTY_CONTAINER_CONFIG, Env: ['A=1', 'B=2', 'A=3'] };
+  expect(applyChanges(config, ['ENV A=4 C=5 C=6']).Env).toEqual(['A=4', 'B=2', 'A=3', 'C=6']);
+});

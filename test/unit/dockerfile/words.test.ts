@@ -1,5 +1,6 @@
 /** The forms of variables in a word. */
 import { describe, expect, test } from 'vitest';
+import { WordBudget } from '../../../src/dockerfile/word-budget.ts';
 import { expandWord } from '../../../src/dockerfile/words.ts';
 
 const variables = new Map([
@@ -26,7 +27,7 @@ describe('variables', () => {
     ['${missing:+x}${empty:+x}|', '|'],
     ['${empty?no}|', '|'],
   ])('%s becomes %j', (word, expected) => {
-    expect(expandWord(word, variables, '\\')).toBe(expected);
+    expect(expandWord(word, { variables, escape: '\\', budget: new WordBudget() })).toBe(expected);
   });
 
   test.each([
@@ -36,11 +37,34 @@ describe('variables', () => {
     ['${path/x}', 'a "/" is missing'],
     ['${}', 'bad substitution'],
   ])('%s is refused', (word, why) => {
-    expect(() => expandWord(word, variables, '\\')).toThrow(why);
+    expect(() => expandWord(word, { variables, escape: '\\', budget: new WordBudget() })).toThrow(why);
   });
 
-  test('a value that would take a pattern too long is refused', () => {
-    const long = new Map([['long', 'a'.repeat(20_000)]]);
-    expect(() => expandWord('${long##*b*c}', long, '\\')).toThrow('too long for a pattern');
+  const expand = (word: string, values: ReadonlyMap<string, string>, budget = new WordBudget()): string =>
+    expandWord(word, { variables: values, escape: '\\', budget });
+
+  test('a long value may have a pattern, which takes linear time', () => {
+    const long = new Map([['long', 'a'.repeat(100_000)]]);
+    expect(expand('${long##*b*c}', long)).toBe('a'.repeat(100_000));
+  });
+
+  test.each([
+    ['patterns', '${long//*b/x}', 'a'.repeat(1000)],
+    ['values', '$long'.repeat(20), 'a'.repeat(10_000)],
+    ['replacements', '${long//a/$long}', 'a'.repeat(450)],
+  ])('the %s of a file have one bound together', (_, word, value) => {
+    const budget = new WordBudget();
+    const long = new Map([['long', value]]);
+    const all = (): void => {
+      for (let count = 0; count < 40; count++) expand(word, long, budget);
+    };
+    expect(all).toThrow('the variables of the file take too much work');
+    expect(() => expand(word, long)).not.toThrow();
+  });
+
+  test('variables in variables have a bound', () => {
+    const nested = (depth: number): string => '${a:-'.repeat(depth) + 'x' + '}'.repeat(depth);
+    expect(expand(nested(100), new Map())).toBe('x');
+    expect(() => expand(nested(100_000), new Map())).toThrow('nested more than 100 deep');
   });
 });
