@@ -9,7 +9,7 @@ import { parseDockerfile, type Dockerfile, type DockerfileInstruction } from '..
 import type { ImageConfig } from '../image/config.ts';
 import { BuildArgs } from './args.ts';
 import { BaseImages, type PullImage } from './bases.ts';
-import { StageCache } from './cache.ts';
+import { BuiltImages, StageCache } from './cache.ts';
 import { openContext, type BuildContext } from './context/context.ts';
 import type { CopySource } from './copy-step.ts';
 import { explainIn, placed } from './errors.ts';
@@ -76,6 +76,7 @@ class BuildRun {
   readonly #target: StagePlan;
   readonly #bases: BaseImages;
   readonly #output: OrderedOutput;
+  readonly #built: BuiltImages;
   readonly #results = new Map<number, Promise<StageResult>>();
   readonly #steps: ReadonlyMap<DockerfileInstruction, string>;
   #sources: Promise<ImageConfig[]> | undefined;
@@ -91,6 +92,7 @@ class BuildRun {
     this.#stages = withLabels(planStages(input.file, this.#args), options.labels ?? {}, options.target);
     this.#target = findTarget(this.#stages, options.target);
     this.#bases = new BaseImages(tools.images, input.pull, options.pull === true);
+    this.#built = new BuiltImages(tools.images, options.sourceDateEpoch);
     this.#output = new OrderedOutput(this.#stages.length, (text) =>
       options.onProgress?.({ type: 'stream', text }),
     );
@@ -167,7 +169,7 @@ class BuildRun {
     const base = await placed(plan.from.at, () => this.#base(plan));
     if (base !== undefined) write(` ---> ${shortId(base.id)}\n`);
     const cache = new StageCache(images, {
-      enabled: options.noCache !== true,
+      ...{ enabled: options.noCache !== true, built: this.#built, platform: this.#platform },
       sources: await this.#cacheSources(),
     });
     const stage = new Stage(this.#tools, {
