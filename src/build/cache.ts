@@ -58,8 +58,8 @@ export interface CacheOptions {
   readonly built: BuiltImages;
   /** The platform of a step on `scratch`. */
   readonly platform: Platform;
-  /** Images whose steps count, and no others; empty for all. */
-  readonly sources: readonly ImageConfig[];
+  /** Images whose steps count, and no others; undefined for all. */
+  readonly sources: readonly ImageConfig[] | undefined;
 }
 
 /** The cache of one stage. After a step that is not found, no later step is looked up. */
@@ -103,7 +103,7 @@ export class StageCache {
   /** Returns whether the image is below one of the sources. */
   async #isTrusted({ id }: ImageConfig): Promise<boolean> {
     const { sources } = this.#options;
-    if (sources.length === 0) return true;
+    if (sources === undefined) return true;
     for (const source of sources) {
       let at: ImageID | undefined = source.id;
       const seen = new Set<ImageID>();

@@ -105,6 +105,17 @@ test('a step that was built with another date is made again', async () => {
   expect(await build(lines)).toEqual(plain);
 });
 
+test('a missing image of the cache is a warning, and its cache is empty', async () => {
+  const lines = ['FROM base', 'ENV A=1'];
+  await build(lines, { tags: ['x'] });
+  output = '';
+  const { warnings } = await build(lines, { cacheFrom: ['missing'] });
+  expect(warnings).toEqual(['No such image: missing. The build goes on without its cache']);
+  expect(output).not.toContain('Using cache');
+  expect((await build(lines, { cacheFrom: ['missing', 'x'] })).warnings).toHaveLength(1);
+  expect(output).toContain('Using cache');
+});
+
 test('another start interval of HEALTHCHECK is another step', async () => {
   const lines = (time: string): string[] => ['FROM base', `HEALTHCHECK --start-interval=${time} CMD true`];
   const { imageId } = await build(lines('1s'));
