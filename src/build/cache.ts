@@ -1,8 +1,8 @@
 /**
  * The cache: the images that builders have made in this store. A step is found if an image has the parent of
- * the step, and was made by a container with the same config. An image that was pulled or loaded can claim any
- * step, so such images do not count. Mirrors `moby/moby: image/cache/{cache,compare}.go` at v20.10, and
- * CVE-2024-24557.
+ * the step, and was made by a container with the same config. An image that was pulled or loaded can claim
+ * any step, so such images do not count (CVE-2024-24557). Mirrors `moby/moby:
+ * image/cache/{cache,compare}.go` at v20.10.
  */
 import type { ImageID } from '../core/digest.ts';
 import { undefinedIf } from '../core/errors.ts';

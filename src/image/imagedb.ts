@@ -1,7 +1,8 @@
 /**
  * The image database. `imagedb/content/sha256/<id>` holds an image's config verbatim; its digest is the id,
  * and every read checks it. `imagedb/metadata/sha256/<id>/<key>` holds metadata: `parent` (an image id),
- * `lastUpdated` (a time) and `builtLocally` (built.ts), all without a newline. Mirrors `moby/moby: image/fs.go`.
+ * `lastUpdated` (a time) and `builtLocally` (built.ts), all without a newline. Mirrors
+ * `moby/moby: image/fs.go`.
  *
  * Images with packed layers are in `layerstack/packed/imagedb`, in the same shape: dockerd would take an
  * image in its own directory for one that it need not pull. An image is of one form. While it changes from
