@@ -2,14 +2,14 @@
  * Builds an image from a Dockerfile. A stage is built when another one, or the caller, needs it; stages that
  * do not need each other are built at the same time. The first failure ends the others.
  */
-import { LayerstackError } from '../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../core/platform.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import { parseDockerfile, type Dockerfile, type DockerfileInstruction } from '../dockerfile/parse.ts';
 import type { ImageConfig } from '../image/config.ts';
 import { BuildArgs } from './args.ts';
 import { BaseImages, type PullImage } from './bases.ts';
-import { StageCache } from './cache.ts';
+import { BuiltImages, StageCache } from './cache.ts';
 import { openContext, type BuildContext } from './context/context.ts';
 import type { CopySource } from './copy-step.ts';
 import { explainIn, placed } from './errors.ts';
@@ -76,9 +76,12 @@ class BuildRun {
   readonly #target: StagePlan;
   readonly #bases: BaseImages;
   readonly #output: OrderedOutput;
+  readonly #built: BuiltImages;
   readonly #results = new Map<number, Promise<StageResult>>();
   readonly #steps: ReadonlyMap<DockerfileInstruction, string>;
-  #sources: Promise<ImageConfig[]> | undefined;
+  /** Images of `cacheFrom` that the store does not have. */
+  readonly #missing: string[] = [];
+  #sources: Promise<ImageConfig[] | undefined> | undefined;
 
   constructor(tools: BuildTools, input: BuildInput) {
     const { options } = tools;
@@ -91,6 +94,7 @@ class BuildRun {
     this.#stages = withLabels(planStages(input.file, this.#args), options.labels ?? {}, options.target);
     this.#target = findTarget(this.#stages, options.target);
     this.#bases = new BaseImages(tools.images, input.pull, options.pull === true);
+    this.#built = new BuiltImages(tools.images, options.sourceDateEpoch);
     this.#output = new OrderedOutput(this.#stages.length, (text) =>
       options.onProgress?.({ type: 'stream', text }),
     );
@@ -136,8 +140,10 @@ class BuildRun {
 
   #warnings(): string[] {
     const unused = this.#args.unused();
-    if (unused.length === 0) return [];
-    return [`One or more build-args [${unused.join(' ')}] were not consumed`];
+    return [
+      ...this.#missing.map((name) => `No such image: ${name}. The build goes on without its cache`),
+      ...(unused.length === 0 ? [] : [`One or more build-args [${unused.join(' ')}] were not consumed`]),
+    ];
   }
 
   #say(lines: readonly string[]): void {
@@ -167,7 +173,7 @@ class BuildRun {
     const base = await placed(plan.from.at, () => this.#base(plan));
     if (base !== undefined) write(` ---> ${shortId(base.id)}\n`);
     const cache = new StageCache(images, {
-      enabled: options.noCache !== true,
+      ...{ enabled: options.noCache !== true, built: this.#built, platform: this.#platform },
       sources: await this.#cacheSources(),
     });
     const stage = new Stage(this.#tools, {
@@ -200,11 +206,22 @@ class BuildRun {
     return { directory: await (isShared ? roots.sharedPath(image) : roots.path(image)) };
   }
 
-  #cacheSources(): Promise<ImageConfig[]> {
+  /** Returns undefined where the caller names no images. */
+  #cacheSources(): Promise<ImageConfig[] | undefined> {
     const { images, options } = this.#tools;
-    this.#sources ??= Promise.all(
-      (options.cacheFrom ?? []).map(async (name) => images.get(await images.resolve(name))),
-    );
+    this.#sources ??= (async () => {
+      if (options.cacheFrom === undefined || options.cacheFrom.length === 0) return undefined;
+      const sources: ImageConfig[] = [];
+      for (const name of options.cacheFrom) {
+        const image = await undefinedIf(
+          images.resolve(name).then((id) => images.get(id)),
+          'ERR_IMAGE_NOT_FOUND',
+        );
+        if (image === undefined) this.#missing.push(name);
+        else sources.push(image);
+      }
+      return sources;
+    })();
     return this.#sources;
   }
 }

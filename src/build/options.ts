@@ -28,7 +28,7 @@ export interface BuildOptions {
   readonly noCache?: boolean | undefined;
   /** Pulls the images of FROM even if the store has them. Default false. */
   readonly pull?: boolean | undefined;
-  /** Images of the store whose steps count as the cache, and no others. */
+  /** Images of the store whose steps count as the cache, and no others. A missing image is a warning. */
   readonly cacheFrom?: readonly string[] | undefined;
   /** Makes one layer of all layers above the base. Default false. */
   readonly squash?: boolean | undefined;

@@ -49,6 +49,8 @@ export interface StageStart {
 /** The path that docker sets where an image has none. */
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const NOP = '#(nop) ';
+/** Each pending image has a whole config, so their number is bounded. */
+const MAX_PENDING = 32;
 
 export class Stage {
   readonly #tools: BuildTools;
@@ -81,8 +83,7 @@ export class Stage {
       this.#start.announce(instruction);
       await placed(instruction.at, () => this.#dispatch(instruction));
     }
-    if (this.#pending.length > 0)
-      await this.#tools.images.add(this.#pending, [], { signal: this.#tools.signal });
+    await this.#store();
     return this.#image;
   }
 
@@ -148,8 +149,18 @@ export class Stage {
     const step = commented(this.#config, [NOP, comment]);
     if (await this.#cached(step)) return;
     const config = stepImage(this.#facts(step));
-    this.#pending.push({ config, parent: this.#image?.id });
+    const { sourceDateEpoch } = this.#tools.options;
+    this.#pending.push({ config, parent: this.#image?.id, built: { sourceDateEpoch } });
     this.#image = config;
+    if (this.#pending.length >= MAX_PENDING) await this.#store();
+  }
+
+  /** Adds the pending images to the store. */
+  async #store(): Promise<void> {
+    if (this.#pending.length === 0) return;
+    await this.#tools.images.add(this.#pending, [], { signal: this.#tools.signal });
+    await this.#start.cache.note(this.#pending);
+    this.#pending = [];
   }
 
   async #workDir(comment: string): Promise<void> {
@@ -225,7 +236,7 @@ export class Stage {
 
   /** Takes the image of a step from the cache, if it is there. */
   async #cached(step: ContainerConfig): Promise<boolean> {
-    const found = await this.#start.cache.find(this.#image?.id, step);
+    const found = await this.#start.cache.find(this.#image, step);
     if (found === undefined) return false;
     this.#start.print(' ---> Using cache\n');
     this.#image = found;
@@ -235,9 +246,11 @@ export class Stage {
   async #commit(layer: StepLayer, step: ContainerConfig): Promise<void> {
     const { signal, onProgress } = this.#tools;
     const upper = { directory: layer.upper, name: `of ${this.#start.name}`, signal, onProgress };
-    const before = this.#pending;
-    this.#image = await commitStep(this.#tools, this.#facts(step), upper, before);
+    const parent = this.#image?.id;
+    const image = await commitStep(this.#tools, this.#facts(step), upper, this.#pending);
+    await this.#start.cache.note([...this.#pending, { config: image, parent }]);
     this.#pending = [];
+    this.#image = image;
   }
 
   #facts(step: ContainerConfig): StepFacts {

@@ -73,7 +73,8 @@ export async function commitStep(
     const top = topChainId(image.diffIds);
     await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
     if (isChanged) await layers.publish([[...below, staged]], { signal });
-    await images.add([...before, { config: image, parent: parent?.id }], [], { signal });
+    const added = [...before, { config: image, parent: parent?.id, built: { sourceDateEpoch } }];
+    await images.add(added, [], { signal });
     return image;
   } finally {
     await layers.discard(staged);

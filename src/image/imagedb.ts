@@ -1,7 +1,8 @@
 /**
  * The image database. `imagedb/content/sha256/<id>` holds an image's config verbatim; its digest is the id,
- * and every read checks it. `imagedb/metadata/sha256/<id>/<key>` holds metadata: `parent` (an image id) and
- * `lastUpdated` (a time), both without a newline. Mirrors `moby/moby: image/fs.go`.
+ * and every read checks it. `imagedb/metadata/sha256/<id>/<key>` holds metadata: `parent` (an image id),
+ * `lastUpdated` (a time) and `builtLocally` (built.ts), all without a newline. Mirrors
+ * `moby/moby: image/fs.go`.
  *
  * Images with packed layers are in `layerstack/packed/imagedb`, in the same shape: dockerd would take an
  * image in its own directory for one that it need not pull. An image is of one form. While it changes from
@@ -14,6 +15,7 @@ import type { ChangeStep } from '../system/changes.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { readStoreFileSync, statEntry } from '../system/store-files.ts';
+import { parseBuildRecord, type BuildRecord, type BuiltImage } from './built.ts';
 import { MAX_CONFIG_BYTES } from './config.ts';
 
 /** The image database of one root. */
@@ -102,22 +104,25 @@ export class ImageDb {
     return undefined;
   }
 
-  /** Returns the parents of all images that have one. */
-  async parents(): Promise<Map<ImageID, ImageID>> {
-    const parents = new Map<ImageID, ImageID>();
-    const { layout } = this.#root;
-    const ids = [layout.imageMetadatas, layout.packedImageMetadatas].map((each) => this.#idsIn(each));
-    for (const id of new Set((await Promise.all(ids)).flat())) {
-      const parent = await this.parent(id);
-      if (parent !== undefined) parents.set(id, parent);
-    }
-    return parents;
-  }
-
   /** Returns the image's parent, or undefined. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     const text = await this.metadata(id, 'parent');
     return text !== undefined && isDigest(text) ? imageIdOf(text) : undefined;
+  }
+
+  /** Returns the images that a builder made in this store. Reads the metadata of all images. */
+  async built(): Promise<BuiltImage[]> {
+    const built: BuiltImage[] = [];
+    for (const id of await this.ids()) {
+      const record = await this.buildRecord(id);
+      if (record !== undefined) built.push({ ...record, id, parent: await this.parent(id) });
+    }
+    return built;
+  }
+
+  /** Returns how the image was built in this store; undefined for another image. */
+  async buildRecord(id: ImageID): Promise<BuildRecord | undefined> {
+    return parseBuildRecord(await this.metadata(id, 'builtLocally'));
   }
 
   /** Returns a metadata value as it is on disk, or undefined. */
@@ -150,7 +155,7 @@ export class ImageDb {
   /** Returns the steps that bring the metadata of an image from one form to the other. */
   async moveMetadataSteps(id: ImageID, form: LayerForm): Promise<ChangeStep[]> {
     const steps: ChangeStep[] = [];
-    for (const key of ['parent', 'lastUpdated'] as const) {
+    for (const key of ['parent', 'lastUpdated', 'builtLocally'] as const) {
       const value = await this.metadata(id, key);
       if (value !== undefined) steps.push(this.metadataStep(id, key, value, form));
     }

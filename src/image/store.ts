@@ -21,6 +21,7 @@ import { parseTimestamp } from '../core/timestamp.ts';
 import type { Layer, LayerForm, LayerStore } from '../layer/store.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { Root } from '../system/root.ts';
+import { formatBuildRecord, type BuildRecord, type BuiltImage } from './built.ts';
 import { Catalog } from './catalog.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
 import {
@@ -69,6 +70,8 @@ export interface NewImage {
    * {@link OriginalImages}.
    */
   readonly documents?: readonly Uint8Array[] | undefined;
+  /** A builder made the image. */
+  readonly built?: BuildRecord | undefined;
 }
 
 export interface CreateImageOptions {
@@ -192,8 +195,10 @@ export class ImageStore {
       const created: boolean[] = [];
       const contents = new Map<ImageID, ChangeStep>();
       const left: ChangeStep[] = [];
-      for (const { config, parent, documents } of images) {
+      for (const { config, parent, documents, built } of images) {
         const { id } = config;
+        if (built)
+          steps.push(this.#db.metadataStep(id, 'builtLocally', formatBuildRecord(built), formOf(id)));
         if (documents) steps.push(...(await this.originals.manifests.addSteps(id, documents)));
         if (parent !== undefined && !contents.has(parent)) await this.get(parent);
         if (parent !== undefined && (await this.#db.parent(id)) !== parent)
@@ -321,10 +326,9 @@ export class ImageStore {
     return await this.#db.parent(id);
   }
 
-  /** Returns the images that were built from `id`; without it, those that have no parent. */
-  async children(id: ImageID | undefined): Promise<ImageID[]> {
-    const [content, parents] = await Promise.all([this.#db.ids(), this.#db.parents()]);
-    return content.filter((child) => parents.get(child) === id);
+  /** Returns the images that a builder made in this store. Reads the metadata of all images. */
+  async built(): Promise<BuiltImage[]> {
+    return await this.#db.built();
   }
 
   /**

@@ -1,6 +1,7 @@
 /** Builds: stages, RUN, the cache, failures, and what they leave. The base is a busybox on scratch. */
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, createWriteStream, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Layerstack } from '../../src/index.ts';
 import { findProgram } from '../../src/system/programs.ts';
@@ -69,6 +70,65 @@ test('the same date gives the same image in another build', async () => {
   const first = await build(lines, { noCache: true, sourceDateEpoch: 1_000_000 });
   const second = await build(lines, { noCache: true, sourceDateEpoch: 1_000_000 });
   expect(second.imageId).toBe(first.imageId);
+});
+
+test('an image that was loaded is not a step, though it says so', async () => {
+  await store.images.build(join(scratch, 'context'), {
+    dockerfileText: 'FROM scratch\nCOPY busybox /x',
+    tags: ['x'],
+  });
+  const archive = join(scratch, 'x.tar');
+  await pipeline(store.images.save(['x']), createWriteStream(archive));
+  await store.close();
+  store = await Layerstack.open({ root: join(scratch, 'other') });
+  await store.images.load(archive);
+  const again = (tags: string[]): Promise<BuildResult> =>
+    store.images.build(join(scratch, 'context'), {
+      ...{ dockerfileText: 'FROM scratch\nCOPY busybox /x', tags },
+      onProgress: (event) => {
+        if (event.type === 'stream') output += event.text;
+      },
+    });
+  const { imageId } = await again(['y']);
+  expect(output).not.toContain('Using cache');
+  expect((await again(['z'])).imageId).toBe(imageId);
+  expect(output).toContain('Using cache');
+});
+
+test('a step that was built with another date is made again', async () => {
+  const lines = ['FROM base', 'ENV A=1'];
+  const plain = await build(lines);
+  const dated = await build(lines, { sourceDateEpoch: 1_000_000 });
+  expect((await store.images.inspect(dated.imageId)).Created).toBe('1970-01-12T13:46:40Z');
+  expect(await build(lines, { sourceDateEpoch: 1_000_000 })).toEqual(dated);
+  expect((await build(lines, { sourceDateEpoch: 2_000_000 })).imageId).not.toBe(dated.imageId);
+  expect(await build(lines)).toEqual(plain);
+});
+
+test('a missing image of the cache is a warning, and its cache is empty', async () => {
+  const lines = ['FROM base', 'ENV A=1'];
+  await build(lines, { tags: ['x'] });
+  output = '';
+  const { warnings } = await build(lines, { cacheFrom: ['missing'] });
+  expect(warnings).toEqual(['No such image: missing. The build goes on without its cache']);
+  expect(output).not.toContain('Using cache');
+  expect((await build(lines, { cacheFrom: ['missing', 'x'] })).warnings).toHaveLength(1);
+  expect(output).toContain('Using cache');
+});
+
+test('another start interval of HEALTHCHECK is another step', async () => {
+  const lines = (time: string): string[] => ['FROM base', `HEALTHCHECK --start-interval=${time} CMD true`];
+  const { imageId } = await build(lines('1s'));
+  expect((await build(lines('2s'))).imageId).not.toBe(imageId);
+  expect((await build(lines('1s'))).imageId).toBe(imageId);
+});
+
+test('more steps without files than are kept in memory are all in the store', async () => {
+  const lines = ['FROM base', ...Array.from({ length: 70 }, (_, index) => `ENV A${index}=x`)];
+  const { imageId } = await build(lines);
+  const history = await store.images.history(imageId);
+  expect(history.filter(({ Id }) => Id !== '<missing>')).toHaveLength(72);
+  expect((await build(lines)).imageId).toBe(imageId);
 });
 
 test('a command that fails ends the build with its line, and leaves neither container nor mount', async () => {

@@ -76,12 +76,28 @@ describe('creating an image', () => {
     const other = imageConfig(store.layers.add(1, 3));
     await images.create(other, { parent: parent.id });
     expect(await images.parent(child.id)).toBe(parent.id);
-    expect((await images.children(parent.id)).toSorted()).toEqual([child.id, other.id].toSorted());
-    expect(await images.children(child.id)).toEqual([]);
+    expect(await images.parent(other.id)).toBe(parent.id);
     await expect(images.create(child, { parent: missing })).rejects.toMatchObject({
       code: 'ERR_IMAGE_NOT_FOUND',
     });
   });
+});
+
+it('knows the images that a builder made, with their parents and dates', async () => {
+  const store = await testStore();
+  const { images } = store;
+  const parent = await stored(store, [1]);
+  const [plain, dated] = [imageConfig(store.layers.add(1, 2)), imageConfig(store.layers.add(1, 3))];
+  const add = (config: ImageConfig, sourceDateEpoch: number | undefined) => ({
+    ...{ config, parent: parent.id, built: { sourceDateEpoch } },
+  });
+  await images.add([add(plain, undefined), add(dated, 5)], []);
+  expect(
+    (await images.built()).toSorted((a, b) => (a.sourceDateEpoch ?? 0) - (b.sourceDateEpoch ?? 0)),
+  ).toEqual([
+    { id: plain.id, parent: parent.id, sourceDateEpoch: undefined },
+    { id: dated.id, parent: parent.id, sourceDateEpoch: 5 },
+  ]);
 });
 
 describe('tagging', () => {
