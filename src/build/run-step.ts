@@ -76,7 +76,7 @@ async function runIn(stores: StepStores, step: StepRun, layer: StepLayer, run: R
   const end = await startRun(
     { id, runtime, path, pidFile, logFile, lockFd },
     {
-      io: { stdout: output.stream(), stderr: output.stream() },
+      io: { stdout: output.sink(), stderr: output.sink() },
       ...{ detach: false, systemdCgroup: step.host.CgroupParent?.endsWith('.slice') === true, signal },
       onStart: () => undefined,
     },
@@ -119,7 +119,7 @@ class Output {
   }
 
   /** Returns a stream whose bytes are text in UTF-8. */
-  stream(): Writable {
+  sink(): Writable {
     const decoder = new StringDecoder('utf8');
     return new Writable({
       write: (chunk: Buffer, _, done) => {
