@@ -1,6 +1,6 @@
 /** RUN as it is written: its command and its flags. */
 import { posix } from 'node:path';
-import { commandLine } from '../dockerfile/arguments.ts';
+import { commandLine, DEFAULT_SHELL } from '../dockerfile/arguments.ts';
 import { readFlags } from '../dockerfile/flags.ts';
 import { heredocText, startOf } from '../dockerfile/heredocs.ts';
 import type { DockerfileInstruction } from '../dockerfile/parse.ts';
@@ -55,15 +55,22 @@ export function parseRun({ flags }: DockerfileInstruction): RunInstruction {
   return { mounts: mount.map(parseMount), network: network === 'default' ? undefined : network };
 }
 
+/** Returns the text of a heredoc that is all of RUN; undefined for another form. */
+export function soleHeredoc({ rest, heredocs }: DockerfileInstruction): string | undefined {
+  const [only] = heredocs;
+  if (only === undefined || heredocs.length > 1 || startOf(rest, '\\') === undefined) return undefined;
+  return heredocText(only);
+}
+
 /** Returns the command of RUN. A heredoc alone is a script of the shell; others are part of its command. */
 export function runCommand(
-  { rest, heredocs }: DockerfileInstruction,
+  instruction: DockerfileInstruction,
   shell: readonly string[] | null,
 ): readonly string[] {
-  const [only] = heredocs;
-  if (only === undefined) return commandLine(rest, shell);
-  if (heredocs.length === 1 && startOf(rest, '\\') !== undefined)
-    return [...commandLine(heredocText(only), shell)];
+  const { rest, heredocs } = instruction;
+  const script = soleHeredoc(instruction);
+  if (script !== undefined) return [...(shell?.length ? shell : DEFAULT_SHELL), script];
+  if (heredocs.length === 0) return commandLine(rest, shell);
   const bodies = heredocs.map(({ content, name }) => `${content}${name}`);
   return commandLine([rest, ...bodies].join('\n'), shell);
 }

@@ -5,6 +5,7 @@
 import { StringDecoder } from 'node:string_decoder';
 import { Writable } from 'node:stream';
 import { LayerstackError } from '../core/errors.ts';
+import { printable } from '../core/printable.ts';
 import { writeBundle } from '../container/bundle.ts';
 import { hostnameOf } from '../container/documents.ts';
 import { RunDirectory } from '../container/run/directory.ts';
@@ -76,7 +77,7 @@ async function runIn(stores: StepStores, step: StepRun, layer: StepLayer, run: R
   const end = await startRun(
     { id, runtime, path, pidFile, logFile, lockFd },
     {
-      io: { stdout: output.stream(), stderr: output.stream() },
+      io: { stdout: output.sink(), stderr: output.sink() },
       ...{ detach: false, systemdCgroup: step.host.CgroupParent?.endsWith('.slice') === true, signal },
       onStart: () => undefined,
     },
@@ -103,9 +104,10 @@ function failed(
 ): LayerstackError {
   const how =
     signal === undefined ? '' : ` (${signal}${signal === 'SIGKILL' ? ', perhaps for lack of memory' : ''})`;
-  const message = `The command '${command.join(' ')}' returned a non-zero code: ${status}${how}`;
-  const output =
-    lines.length === 0 ? '' : `. Its last lines are:\n${lines.map((line) => `    ${line}`).join('\n')}`;
+  const text = printable(command.join(' '));
+  const message = `The command '${text}' returned a non-zero code: ${status}${how}`;
+  // The last lines of its output follow.
+  const output = lines.map((line) => `\n    ${line}`).join('');
   return new LayerstackError('ERR_RUN_FAILED', message + output, { found: status });
 }
 
@@ -119,7 +121,7 @@ class Output {
   }
 
   /** Returns a stream whose bytes are text in UTF-8. */
-  stream(): Writable {
+  sink(): Writable {
     const decoder = new StringDecoder('utf8');
     return new Writable({
       write: (chunk: Buffer, _, done) => {

@@ -22,6 +22,7 @@ import { placed } from './errors.ts';
 import { checkInstruction, declarations } from './plan.ts';
 import { parseRun, runCommand } from './run-instruction.ts';
 import { lockCaches, mountKeys, mountRequests, type MountSources } from './run-mounts.ts';
+import { runScript } from './run-script.ts';
 import { runStep } from './run-step.ts';
 import { commented, commitStep, stepImage, type StepFacts } from './step-image.ts';
 import { StepLayer } from './step-layer.ts';
@@ -213,11 +214,17 @@ export class Stage {
     const id = newOverlayId();
     const mounts = await mountRequests(run.mounts, this.#config.WorkingDir || '/', sources);
     const environment = [...values].map(([name, value]) => `${name}=${value}`);
+    await using script = await runScript(instruction, this.#config.Shell, root);
     await using _caches = await lockCaches(run.mounts, sources);
     this.#start.print(` ---> Running in ${shortId(id)}\n`);
     const stepRun = {
-      ...{ id, owner: this.#start.name, image: this.#image, mounts, signal },
-      config: { ...this.#config, Cmd: command, Env: [...(this.#config.Env ?? []), ...environment] },
+      ...{ id, owner: this.#start.name, image: this.#image, signal },
+      mounts: script === undefined ? mounts : [...mounts, script.mount],
+      config: {
+        ...this.#config,
+        Cmd: script?.command ?? command,
+        Env: [...(this.#config.Env ?? []), ...environment],
+      },
       host: this.#tools.hostSettings(run.network),
       runtime: this.#tools.runtime(),
       print: this.#start.print,

@@ -1,7 +1,6 @@
 /**
  * Marks by which a reader recognises a file that is unchanged since it was read. git compares the files of
- * its
- * index in the same way.
+ * its index in the same way.
  */
 import type { StoreEntry } from '../system/native.ts';
 

@@ -64,7 +64,7 @@ interface KnownFile {
 }
 
 /**
- * The content of a file up to this size stays in memory. A name takes some 150 bytes in the file.
+ * The content of a file of up to this size stays in memory. A name takes some 150 bytes in the file.
  */
 const MAX_KNOWN_BYTES = 4 * 1024 * 1024;
 

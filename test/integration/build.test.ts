@@ -154,3 +154,100 @@ test.each([
   });
   expect(output).toBe('');
 });
+
+test('a heredoc is a script of the shell, or of the interpreter that its first line names', async () => {
+  await build([
+    'FROM base',
+    'RUN <<EOF',
+    'echo one',
+    'echo two',
+    'EOF',
+    'RUN <<EOF',
+    '#!/bin/cat',
+    'text',
+    'EOF',
+  ]);
+  expect(output).toContain('one\ntwo\n');
+  expect(output).toContain('#!/bin/cat\ntext\n');
+  expect(readdirSync(join(scratch, 'store/layerstack/contexts'))).toEqual([]);
+  output = '';
+  await build(['FROM base', 'RUN <<EOF', '#!/bin/cat', 'text', 'EOF']);
+  await build(['FROM base', 'RUN <<EOF', '#!/bin/cat', 'other', 'EOF']);
+  expect(output).toContain('#!/bin/cat\nother\n');
+});
+
+test('a secret is in neither layer, history nor the key of the cache', async () => {
+  const token = join(scratch, 'token');
+  writeFileSync(token, 'first-secret');
+  const lines = [
+    'FROM base',
+    'RUN --mount=type=secret,id=t cat /run/secrets/t > /dev/null; echo done > /done',
+  ];
+  const first = await build(lines, { secrets: { t: token }, tags: ['s:1'] });
+  writeFileSync(token, 'second-secret');
+  expect((await build(lines, { secrets: { t: token } })).imageId).toBe(first.imageId);
+  const archive: Buffer[] = [];
+  for await (const piece of store.images.save(['s:1'])) archive.push(Buffer.from(piece));
+  const text = Buffer.concat(archive).toString('latin1');
+  expect(text).toContain('done');
+  expect(text).not.toContain('first-secret');
+  output = '';
+  await build(['FROM s:1', 'RUN [ -e /run/secrets ] || echo "nothing is left"']);
+  expect(output).toContain('\nnothing is left\n');
+});
+
+test('a secret that is required and not given ends the build with its line', async () => {
+  const lines = ['FROM base', 'RUN --mount=type=secret,id=t,required=true cat /run/secrets/t'];
+  await expect(build(lines)).rejects.toMatchObject({
+    code: 'ERR_PATH_NOT_FOUND',
+    message: expect.stringContaining('--secret id=t,src=FILE') as string,
+  });
+});
+
+test('mounts of RUN show a context, keep a cache and lend memory, and leave nothing in the layer', async () => {
+  writeFileSync(join(scratch, 'context/note'), 'from the context\n');
+  const lines = (word: string): string[] => [
+    'FROM base',
+    'RUN --mount=type=bind,source=note,target=/n cat /n',
+    `RUN --mount=type=cache,target=/c echo ${word} >> /c/log; cat /c/log`,
+    'RUN --mount=type=tmpfs,target=/t echo x > /t/x',
+    'RUN for d in /n /c /t; do [ -e $d ] && echo "left $d"; done; true',
+  ];
+  await build(lines('one'));
+  expect(output).toContain('from the context\n');
+  output = '';
+  await build(lines('two'));
+  expect(output).toContain('one\ntwo\n');
+  expect(output).not.toContain('left /');
+});
+
+test('labels, triggers, the shell and the check of health are in the config', async () => {
+  await build(['FROM base', 'ONBUILD RUN echo "trigger ran"'], { tags: ['parent:1'] });
+  expect(output).not.toContain('trigger ran\n');
+  const lines = [
+    'FROM parent:1',
+    'SHELL ["/bin/sh", "-e", "-c"]',
+    'HEALTHCHECK --retries=2 CMD true',
+    'CMD x',
+  ];
+  await build(lines, { tags: ['child:1'], labels: { 'a b': "it's" } });
+  expect(output).toContain('# Executing 1 build trigger\n');
+  expect(output).toContain('\ntrigger ran\n');
+  const { Config } = await store.images.inspect('child:1');
+  expect(Config).toMatchObject({
+    ...{ Cmd: ['/bin/sh', '-e', '-c', 'x'], Shell: ['/bin/sh', '-e', '-c'], OnBuild: null },
+    ...{ Healthcheck: { Test: ['CMD-SHELL', 'true'], Retries: 2 }, Labels: { 'a b': "it's" } },
+  });
+});
+
+test('squash makes one layer above the base, and target builds an earlier stage', async () => {
+  await build(['FROM base', 'RUN echo 1 > /1'], { tags: ['below:1'] });
+  const below = (await store.images.inspect('below:1')).RootFS.Layers ?? [];
+  const lines = ['FROM below:1 AS a', 'RUN rm /1; echo 2 > /2', 'RUN echo 3 > /3', 'FROM a', 'RUN exit 1'];
+  await build(lines, { target: 'a', squash: true, tags: ['squashed:1'] });
+  const layers = (await store.images.inspect('squashed:1')).RootFS.Layers ?? [];
+  expect(layers.slice(0, -1)).toEqual(below);
+  output = '';
+  await build(['FROM squashed:1', 'RUN cat /2 /3; [ -e /1 ] || echo "1 is gone"']);
+  expect(output).toContain('2\n3\n1 is gone\n');
+});

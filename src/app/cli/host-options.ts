@@ -81,7 +81,7 @@ export const HOST_OPTIONS = {
   'volumes-from': list('CONTAINER', 'mount volumes of another container'),
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
-type Given = Values<typeof HOST_OPTIONS>;
+type Given = Partial<Values<typeof HOST_OPTIONS>>;
 
 /** Options whose text goes into the host config as it is. */
 const TEXTS = {

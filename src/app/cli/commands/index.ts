@@ -13,6 +13,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
   save: { summary: 'write images to an archive', load: () => import('./save.ts') },
   import: { summary: 'make an image from a tar or a directory', load: () => import('./import.ts') },
+  build: { summary: 'build an image from a Dockerfile', load: () => import('./build.ts') },
   pull: { summary: 'download an image from its registry', load: () => import('./pull.ts') },
   push: { summary: 'upload an image to its registry', load: () => import('./push.ts') },
   login: { summary: 'log in to a registry', load: () => import('./login.ts') },
