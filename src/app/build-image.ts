@@ -20,8 +20,8 @@ export async function buildImage(
     source,
     { ...options, names },
     async (reference, platform) => {
-      const { signal, onProgress } = options;
-      await registry.pull(reference, { platform, signal, onProgress, form: 'classic' });
+      const { signal, onProgress, credentials } = options;
+      await registry.pull(reference, { platform, signal, onProgress, credentials, form: 'classic' });
     },
   );
   for (const tag of result.tags) await imageEvents.emit('tag', result.imageId, tag);

@@ -237,7 +237,7 @@ function refuseSyntax({ syntax }: Dockerfile): void {
   );
 }
 
-/** Appends the labels of the caller to the target, as one instruction. */
+/** Appends the labels of the caller to the target, as an instruction each, as dockerd does. */
 function withLabels(
   stages: readonly StagePlan[],
   labels: Readonly<Record<string, string>>,
@@ -246,14 +246,16 @@ function withLabels(
   const names = Object.keys(labels).sort();
   if (names.length === 0) return [...stages];
   const { index } = findTarget(stages, target);
-  const words = names.map((name) => `${literal(name)}=${literal(labels[name] ?? '')}`);
   return stages.map((stage) => {
     if (stage.index !== index) return stage;
-    const label: DockerfileInstruction = {
-      ...{ name: 'LABEL', flags: [], heredocs: [], at: stage.from.at },
-      ...{ rest: words.join(' '), line: `LABEL ${words.join(' ')}` },
-    };
-    return { ...stage, instructions: [...stage.instructions, label] };
+    const instructions = names.map((name): DockerfileInstruction => {
+      const value = labels[name] ?? '';
+      return {
+        ...{ name: 'LABEL', flags: [], heredocs: [], at: stage.from.at },
+        ...{ rest: `${literal(name)}=${literal(value)}`, line: `LABEL ${name}=${value}` },
+      };
+    });
+    return { ...stage, instructions: [...stage.instructions, ...instructions] };
   });
 }
 

@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream';
 import type { ImageID } from '../core/digest.ts';
 import type { ProgressEvent } from '../core/progress.ts';
+import type { CredentialSource } from '../transfer/registry/auth/credentials.ts';
 
 /** What a build reports, in docker's words. */
 export type BuildEvent =
@@ -47,7 +48,14 @@ export interface BuildOptions {
    * input then give the same bytes.
    */
   readonly sourceDateEpoch?: number | undefined;
+  /** For the images of FROM. Default: the credentials of this user; see `layerstack login`. */
+  readonly credentials?: CredentialSource | undefined;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Waits for the reader of the output. It is called after each piece of output of RUN, so that a slow reader
+   * slows the command down, and no output has to wait in memory.
+   */
+  readonly drained?: (() => Promise<void>) | undefined;
   readonly onProgress?: ((event: BuildEvent) => void) | undefined;
 }
 

@@ -31,6 +31,8 @@ export interface StepRun {
   readonly runtime: string;
   readonly signal: AbortSignal;
   readonly print: (text: string) => void;
+  /** @see BuildOptions.drained */
+  readonly drained: (() => Promise<void>) | undefined;
 }
 
 /** The lines of output that an error repeats. */
@@ -73,7 +75,7 @@ async function runIn(stores: StepStores, step: StepRun, layer: StepLayer, run: R
   const points = await MountPoints.find(mount.path, mounts);
   await writeBundle(bundleSource(stores, step), mount, run.path);
   const { path, pidFile, logFile, lockFd } = run;
-  const output = new Output(step.print);
+  const output = new Output(step);
   const end = await startRun(
     { id, runtime, path, pidFile, logFile, lockFd },
     {
@@ -113,11 +115,11 @@ function failed(
 
 /** Prints the output of a command, and remembers its end. */
 class Output {
-  readonly #print: (text: string) => void;
+  readonly #step: Pick<StepRun, 'print' | 'drained'>;
   #last = '';
 
-  constructor(print: (text: string) => void) {
-    this.#print = print;
+  constructor(step: Pick<StepRun, 'print' | 'drained'>) {
+    this.#step = step;
   }
 
   /** Returns a stream whose bytes are text in UTF-8. */
@@ -127,8 +129,10 @@ class Output {
       write: (chunk: Buffer, _, done) => {
         const text = decoder.write(chunk);
         this.#last = (this.#last + text).slice(-MAX_LAST_CHARACTERS);
-        this.#print(text);
-        done();
+        this.#step.print(text);
+        const { drained } = this.#step;
+        if (drained === undefined) done();
+        else drained().then(() => done(), done);
       },
     });
   }

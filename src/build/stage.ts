@@ -228,6 +228,7 @@ export class Stage {
       host: this.#tools.hostSettings(run.network),
       runtime: this.#tools.runtime(),
       print: this.#start.print,
+      drained: this.#tools.options.drained,
     };
     await this.#tools.step(() => runStep(this.#tools, stepRun, (layer) => this.#commit(layer, step)));
     this.#start.print(`Removing intermediate container ${shortId(id)}\n`);

@@ -105,7 +105,7 @@ describe('paths', () => {
   });
 
   it.each([
-    ['POST', '/v1.41/build'],
+    ['POST', '/v1.41/build?version=2'],
     ['POST', '/session'],
     ['POST', '/grpc'],
     ['POST', '/containers/abc/update'],

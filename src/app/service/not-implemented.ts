@@ -1,6 +1,6 @@
 /**
- * Requests of docker's API that this service does not implement: everything that needs a running container, a
- * builder, plugins, a swarm or Docker Hub's search. The answer is one sentence that says what layerstack is
+ * Requests of docker's API that this service does not implement: everything that needs a running container,
+ * BuildKit, plugins, a swarm or Docker Hub's search. The answer is one sentence that says what layerstack is
  * for, so that the user of a client does not just see "page not found". The paths are those of the API
  * reference.
  */
@@ -8,8 +8,7 @@ import { HttpError } from './status.ts';
 
 export const RUN =
   'to run one: layerstack create --name NAME IMAGE, layerstack bundle NAME DIR, runc run -b DIR NAME';
-export const BUILD =
-  'to build one: buildah build -t NAME, buildah push NAME docker-archive:FILE:NAME, layerstack load -i FILE';
+export const BUILD = 'to build with the classic builder, which it has, set DOCKER_BUILDKIT=0';
 
 const PURPOSE =
   'layerstack keeps images and the file systems of containers, and hands those to a runtime (runc, crun, Firecracker)';
@@ -18,7 +17,7 @@ const PURPOSE =
 const KNOWN: readonly (readonly [methods: string, path: RegExp, what: string, instead?: string])[] = [
   ['POST', /^\/containers\/[^/]+\/(?:update|copy)$/, 'change how containers run'],
   ['GET', /^\/containers\/[^/]+\/attach\/ws$/, 'run containers', RUN],
-  ['POST', /^\/(?:build|build\/.+)$/, 'build images', BUILD],
+  ['POST', /^\/build\/.+$/, 'build images with BuildKit', BUILD],
   ['GET', /^\/images\/search$/, 'search registries'],
   ['POST DELETE GET', /^\/plugins(?:\/.*)?$/, 'have plugins'],
   ['POST DELETE GET', /^\/(?:swarm|nodes|services|tasks|secrets|configs)(?:\/.*)?$/, 'take part in swarms'],

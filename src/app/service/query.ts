@@ -11,6 +11,8 @@ import { HttpError } from './status.ts';
 const NO = new Set(['', '0', 'no', 'false', 'none']);
 /** Limit of a `filters` document; the URL has its own limit. */
 const MAX_FILTERS = 64 * 1024;
+/** Limit of other documents. */
+const MAX_JSON = 64 * 1024;
 
 const MAX_PLATFORM = 1024;
 
@@ -69,6 +71,17 @@ export class Query {
     if (!/^-?\d{1,15}$/.test(value))
       throw new HttpError(400, `${name}=${JSON.stringify(value)} is not a whole number`);
     return Number(value);
+  }
+
+  /**
+   * Returns a parameter that is JSON; undefined if it is missing or null.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the decoder refuses it
+   */
+  json<T>(name: string, decoder: json.Decoder<T>): T | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const source = { what: name, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_JSON } as const;
+    return json.decodeJson(json.optional(decoder), Buffer.from(text), source);
   }
 
   /**

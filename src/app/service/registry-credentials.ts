@@ -1,11 +1,12 @@
 /**
- * The credentials of a request at a registry: its own `X-Registry-Auth`, or none. The logins of the service's
- * own user are not for its clients, so every call that reaches a registry gets its credentials from here.
+ * The credentials of a request at a registry: its own `X-Registry-Auth` or `X-Registry-Config`, or none. The
+ * logins of the service's own user are not for its clients, so every call that reaches a registry gets its
+ * credentials from here.
  */
 import type { Reference } from '../../core/reference.ts';
 import { locateRepository } from '../../transfer/registry/address.ts';
 import { fixedCredentials, type CredentialSource } from '../../transfer/registry/auth/credentials.ts';
-import { parseRegistryAuth } from '../../transfer/registry/auth/registry-auth.ts';
+import { parseRegistryAuth, parseRegistryConfig } from '../../transfer/registry/auth/registry-auth.ts';
 import type { Logger } from '../../system/log.ts';
 import type { ApiRequest } from './request.ts';
 
@@ -27,6 +28,18 @@ export function requestCredentials(
   } catch {
     // Ignored, as in dockerd: old clients send malformed ones.
     log.warn('ignoring the malformed X-Registry-Auth header of a request', { id: request.id });
+    return NOBODY;
+  }
+}
+
+/** Returns the credentials that a build has for the registries of its images. */
+export function buildCredentials(request: ApiRequest, log: Pick<Logger, 'warn'>): CredentialSource {
+  const header = request.header('x-registry-config');
+  try {
+    return header === undefined ? NOBODY : parseRegistryConfig(header);
+  } catch {
+    // Ignored, as in dockerd: the images may be public.
+    log.warn('ignoring the malformed X-Registry-Config header of a request', { id: request.id });
     return NOBODY;
   }
 }

@@ -8,6 +8,8 @@
  * a slow client: if lines have the same key, only the latest one waits, in the place of the first. So the
  * number of layers bounds the lines that wait. Progress of one layer is sent at most ten times a second.
  */
+import type { ImageID } from '../../core/digest.ts';
+import { firstError, LayerstackError } from '../../core/errors.ts';
 import { goJson } from '../../core/go-json.ts';
 import { formatBytes } from '../../core/units.ts';
 import type { ApiRequest } from './request.ts';
@@ -29,6 +31,7 @@ export class JsonStream {
   /** Lines that wait for a slow client. */
   readonly #waiting = new Map<string | symbol, string>();
   readonly #lastSent = new Map<string, number>();
+  #draining: Promise<void> | undefined;
 
   constructor(request: Pick<ApiRequest, 'response' | 'signal'>) {
     this.#request = request;
@@ -62,6 +65,11 @@ export class JsonStream {
     this.#send(line, `${id}\0${status}`);
   }
 
+  /** Sends the id of an image that was built. */
+  built(id: ImageID): void {
+    this.#send({ aux: { ID: id } });
+  }
+
   /** Sends data for programs, e.g. the digest that was pushed. */
   aux(value: unknown, id?: string): void {
     this.#send({ progressDetail: {}, id, aux: value });
@@ -69,20 +77,27 @@ export class JsonStream {
 
   /** Ends the answer. Resolves when all lines are written, the client disconnects, or the service stops. */
   async end(): Promise<void> {
-    const { response, signal } = this.#request;
     if (!this.begun) this.#begin();
-    while (this.#waiting.size > 0 && !response.destroyed && !signal.aborted) await this.#drained();
-    response.end();
+    await this.drained();
+    this.#request.response.end();
+  }
+
+  /** Resolves when all lines are written, the client disconnects, or the service stops. */
+  drained(): Promise<void> {
+    this.#draining ??= this.#drain().finally(() => {
+      this.#draining = undefined;
+    });
+    return this.#draining;
   }
 
   /**
-   * Ends the answer with an error.
+   * Ends the answer with an error. A client ends with the status of a command that has failed.
    * @throws the error, if the answer has not begun
    */
   async fail(error: unknown): Promise<void> {
     if (!this.begun) throw error;
     const message = messageOf(error);
-    this.#send({ errorDetail: { message }, error: message });
+    this.#send({ errorDetail: { code: commandStatus(error), message }, error: message });
     await this.end();
   }
 
@@ -125,7 +140,12 @@ export class JsonStream {
     if (this.#waiting.size > 0) response.once('drain', this.#flush);
   };
 
-  async #drained(): Promise<void> {
+  async #drain(): Promise<void> {
+    const { response, signal } = this.#request;
+    while (this.#waiting.size > 0 && !response.destroyed && !signal.aborted) await this.#drainEvent();
+  }
+
+  async #drainEvent(): Promise<void> {
     const { response, signal } = this.#request;
     await new Promise<void>((resolve) => {
       const done = (): void => {
@@ -137,6 +157,13 @@ export class JsonStream {
       signal.addEventListener('abort', done);
     });
   }
+}
+
+/** Returns the status of the command whose failure is the error. */
+function commandStatus(thrown: unknown): number | undefined {
+  const error = firstError(thrown);
+  if (!LayerstackError.is(error, 'ERR_RUN_FAILED')) return undefined;
+  return typeof error.found === 'number' ? error.found : undefined;
 }
 
 /** Formats `[====>    ]  1.2MB/3.4MB`; without a total, only the bytes. */

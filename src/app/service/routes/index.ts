@@ -8,6 +8,7 @@ import { containerCreateRoutes } from './container-create.ts';
 import { containerProcessRoutes } from './container-process.ts';
 import { containerRoutes } from './containers.ts';
 import { eventRoutes } from './events.ts';
+import { imageBuildRoutes } from './image-build.ts';
 import { imageChangeRoutes } from './image-change.ts';
 import { imageCreateRoutes } from './image-create.ts';
 import { imageListRoutes } from './image-list.ts';
@@ -25,6 +26,7 @@ export const ROUTES: readonly Route[] = [
   ...pingRoutes,
   ...imageListRoutes,
   ...imageLoadRoutes,
+  ...imageBuildRoutes,
   ...imageCreateRoutes,
   ...imageReadRoutes,
   ...imagePushRoutes,

@@ -90,7 +90,7 @@ async function readBounded(path: string): Promise<Uint8Array> {
  * Returns the credentials in the file for a registry. Undefined without an entry, or with the empty entry
  * that stands for a helper.
  */
-export function credentialsIn(file: AuthFile, key: string): Credentials | undefined {
+export function credentialsIn(file: Pick<AuthFile, 'path' | 'auths'>, key: string): Credentials | undefined {
   const found = lookUp(file.auths, key);
   if (!found) return undefined;
   const what = `${file.path}: auths[${JSON.stringify(found.key)}]`;

@@ -1,11 +1,12 @@
 /**
  * Parses the credentials that a client of the service sends with a request: `X-Registry-Auth` is the JSON of
- * docker's AuthConfig in base64url.
+ * docker's AuthConfig in base64url. `X-Registry-Config` of a build is a JSON object of them, by registry.
  * Mirrors moby/moby: api/types/registry/authconfig.go.
  */
 import { LayerstackError } from '../../../core/errors.ts';
-import { decodeJson, object, optional, string } from '../../../core/json.ts';
-import type { Credentials } from './credentials.ts';
+import { decodeJson, map, object, optional, string, unknown } from '../../../core/json.ts';
+import { credentialsIn } from './auth-file.ts';
+import type { Credentials, CredentialSource } from './credentials.ts';
 
 /** The credentials that docker sends, also as the body of POST /auth. */
 export interface AuthConfig {
@@ -48,9 +49,24 @@ export function parseAuthConfig(bytes: Uint8Array, what: string): AuthConfig {
  */
 export function parseRegistryAuth(header: string | undefined): AuthConfig | undefined {
   if (header === undefined || header === '') return undefined;
-  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(header)) throw malformed('X-Registry-Auth', 'it is not base64');
-  // Node decodes both alphabets.
-  return parseAuthConfig(Buffer.from(header, 'base64'), 'X-Registry-Auth');
+  return parseAuthConfig(decodeBase64(header, 'X-Registry-Auth'), 'X-Registry-Auth');
+}
+
+/**
+ * Parses the value of `X-Registry-Config`. Its keys are registries in docker's spellings, as in config.json.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing from the input.
+ */
+export function parseRegistryConfig(header: string): CredentialSource {
+  const path = 'X-Registry-Config';
+  const source = { what: path, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES } as const;
+  const auths = decodeJson(map(unknown), decodeBase64(header, path), source);
+  return { get: (host) => Promise.resolve().then(() => credentialsIn({ path, auths }, host)) };
+}
+
+/** Node decodes both alphabets of base64. */
+function decodeBase64(header: string, what: string): Buffer {
+  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(header)) throw malformed(what, 'it is not base64');
+  return Buffer.from(header, 'base64');
 }
 
 function split(auth: string, what: string): { readonly username?: string; readonly password?: string } {

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { parseRegistryAuth } from '../../../../../src/transfer/registry/auth/registry-auth.ts';
+import {
+  parseRegistryAuth,
+  parseRegistryConfig,
+} from '../../../../../src/transfer/registry/auth/registry-auth.ts';
 import { codeOf } from '../../../../support/errors.ts';
 
 const header = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -48,5 +51,46 @@ describe('X-Registry-Auth', () => {
     const parse = (): unknown => parseRegistryAuth(value);
     expect(codeOf(parse)).toBe('ERR_INVALID_ARGUMENT');
     expect(parse).not.toThrow(/hunter2/);
+  });
+});
+
+describe('X-Registry-Config', () => {
+  const auth = Buffer.from('u:p').toString('base64');
+
+  it('has credentials for each registry, in any spelling of its name, and for no other', async () => {
+    const source = parseRegistryConfig(
+      header({
+        'https://index.docker.io/v1/': { username: 'hub', password: 'h' },
+        'https://registry.example/v2/': { auth },
+        'empty.example': {},
+      }),
+    );
+    expect(await source.get('https://index.docker.io/v1/')).toEqual({ username: 'hub', password: 'h' });
+    expect(await source.get('registry.example')).toEqual({ username: 'u', password: 'p' });
+    expect(await source.get('empty.example')).toBeUndefined();
+    expect(await source.get('other.example')).toBeUndefined();
+  });
+
+  it('with one malformed entry still serves the others', async () => {
+    const source = parseRegistryConfig(header({ 'bad.example': 7, 'good.example': { auth } }));
+    expect(await source.get('good.example')).toEqual({ username: 'u', password: 'p' });
+    await expect(source.get('bad.example')).rejects.toMatchObject({ code: 'ERR_CREDENTIALS_INVALID' });
+  });
+
+  it.each([
+    ['not base64', '%%%'],
+    ['not JSON', Buffer.from('secret').toString('base64')],
+    ['a list', header(['secret'])],
+  ])('is refused without a quote: %s', (_, value) => {
+    const error = (() => {
+      try {
+        parseRegistryConfig(value);
+        return undefined;
+      } catch (thrown) {
+        return thrown;
+      }
+    })();
+    expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+    expect(String(error)).not.toContain('secret');
   });
 });
