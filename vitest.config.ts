@@ -29,6 +29,10 @@ export default defineConfig({
         fileParallelism: false,
         globalSetup: ['test/conformance/support/setup.ts'],
       }),
+      // One file at a time, since its tests start many processes.
+      project('crash', process.env['LAYERSTACK_CRASH'] === 'whole' ? 7_200_000 : 600_000, {
+        fileParallelism: false,
+      }),
       {
         test: {
           name: 'types',
