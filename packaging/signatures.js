@@ -65,14 +65,14 @@ function fileText(methods, objects) {
   return `/** What the public methods take. Written by \`npm run signatures\` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
 ${lines(methods)}
   },
   objects: {
 ${lines(objects)}
   },
-};
+});
 `;
 }
 

@@ -19,7 +19,7 @@ export type { ContainerRef } from './app/container-contents.ts';
 export type { StoreRegistry } from './app/store-registry.ts';
 export { Registry } from './app/registry.ts';
 export type { RegistryOptions } from './app/registry.ts';
-export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
+export type { EventsOptions, RecordedEvent } from './app/event-reader.ts';
 export type {
   ContainerAction,
   ImageAction,
@@ -29,6 +29,7 @@ export type {
 } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
 export type { CloseOptions } from './app/store-parts.ts';
+export type { BuildEvent, BuildOptions, BuildResult, BuildSource } from './build/options.ts';
 export type { PackOptions } from './image/pack.ts';
 export type { SettleOptions } from './image/settle.ts';
 export type { FsckOptions } from './app/fsck.ts';

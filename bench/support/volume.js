@@ -2,6 +2,7 @@
  * A new loop ext4 for every measured run. On a used one ext4 avoids recently deleted inodes for minutes, so
  * that a run would also measure the deletions of the previous run.
  */
+import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, ftruncateSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +25,9 @@ export async function onFreshVolume(work, sizeGiB = 8) {
     closeSync(fd);
     // Lazy initialisation would write during the run.
     await sh('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image]);
-    await sh('mount', ['-o', 'loop', image, path]);
+    // Synchronous, so that a signal is handled before or after the mount. A mount that is still at work would
+    // be made after the cleanup, and stay.
+    execFileSync('mount', ['-o', 'loop', image, path]);
     unlinkSync(image); // the space is freed with the mount, even after a kill
     return await work(path);
   } finally {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "erofs/format.h"
+#include "sys/early_writeback.h"
 #include "sys/failure.h"
 #include "sys/store_entry.h"
 #include "sys/whole_io.h"
@@ -28,6 +29,12 @@ class CopiedSource : public ByteSource {
     const std::string_view bytes = source_.Next();
     Write(fd_, bytes);
     size_ += bytes.size();
+    const off_t end = static_cast<off_t>(size_);
+    if (bytes.empty()) {
+      writeback_.Start(fd_, end);
+    } else {
+      writeback_.Written(fd_, end);
+    }
     return bytes;
   }
   void Check() override { source_.Check(); }
@@ -37,6 +44,7 @@ class CopiedSource : public ByteSource {
   ByteSource& source_;
   int fd_;
   uint64_t size_ = 0;
+  EarlyWriteback writeback_;
 };
 
 UniqueFd MakeFile(const std::string& path) {

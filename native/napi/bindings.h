@@ -16,7 +16,7 @@ void InitCodec(Napi::Env env, Napi::Object exports);     // codec_binding.cc: De
 void InitCompress(Napi::Env env, Napi::Object exports);  // compress_binding.cc: LayerCompressor
 void InitLayer(Napi::Env env, Napi::Object exports);     // layer_binding.cc: LayerApply, indexArchive
 void InitDiff(Napi::Env env, Napi::Object exports);      // diff_binding.cc: listChanges, LayerTar
-void InitCopy(Napi::Env env, Napi::Object exports);      // copy_binding.cc: statInRoot, TreeUnpack
+void InitCopy(Napi::Env env, Napi::Object exports);      // copy_binding.cc: statInRoot, TreeUnpack, TreeCopy
 void InitErofs(Napi::Env env, Napi::Object exports);     // erofs_binding.cc: ErofsImage, ErofsIndex
 void InitSocket(Napi::Env env, Napi::Object exports);    // socket_binding.cc: listen, peers, datagrams
 

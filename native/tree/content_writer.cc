@@ -18,7 +18,6 @@ namespace {
 constexpr size_t kBatchBytes = 256 << 10;
 constexpr size_t kBatchParts = 16;  // each may hold an fd
 constexpr size_t kBatches = 3;
-constexpr off_t kWriteWindow = 8 << 20;
 }  // namespace
 
 // The caller hands over a batch at once. Waking the other thread for each small file would cost as much as
@@ -155,18 +154,14 @@ void ContentWriter::Perform(Batch& batch) {
     if (part.begins) {
       file_ = std::move(part.file);
       member_ = std::move(part.member);
-      written_ = started_ = 0;
+      written_ = 0;
+      writeback_ = EarlyWriteback();
       holes_ = false;
     }
     if (!WriteAroundZeros(file_.fd.get(), {bytes, part.length}, &holes_)) ThrowErrno(errno, "write");
     bytes += part.length;
     written_ += static_cast<off_t>(part.length);
-    // Lets the disk write a large file while more of it comes. Else publishing would have to wait for all of
-    // it.
-    if (written_ - started_ >= kWriteWindow) {
-      (void)::sync_file_range(file_.fd.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
-      started_ = written_;
-    }
+    writeback_.Written(file_.fd.get(), written_);
     if (!part.ends) continue;
     if (holes_ && Again<::ftruncate>(file_.fd.get(), written_) < 0) ThrowErrno(errno, "ftruncate");
     FinishFile(file_, member_, warnings_);

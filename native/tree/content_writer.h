@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "format/tar_reader.h"
+#include "sys/early_writeback.h"
 #include "tree/metadata.h"
 #include "tree/warnings.h"
 
@@ -63,7 +64,7 @@ class ContentWriter {
   TarMember member_;
   Warnings warnings_;
   off_t written_ = 0;
-  off_t started_ = 0;
+  EarlyWriteback writeback_;
   bool holes_ = false;  // zeros were left out
 };
 

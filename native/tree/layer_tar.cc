@@ -55,6 +55,7 @@ LayerTar::LayerTar(const std::string& root, const std::string& path, const std::
   struct stat info;
   if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
   device_ = info.st_dev;
+  top_length_ = name.size();
   Encode(fd.get(), nullptr, name);
 }
 
@@ -78,6 +79,7 @@ void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::stri
       warnings_.Add("xattr-name", path, "the attribute " + name + " has a name that a tar cannot hold");
       continue;
     }
+    if (options_.owner && name == "security.capability") continue;
     std::optional<std::string> value = get(name);
     if (value) member.xattrs[name] = name == "security.capability" ? PortableCapability(*value) : *value;
   }
@@ -122,7 +124,17 @@ void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& director
   whiteout.uid = entry.uid;
   whiteout.gid = entry.gid;
   whiteout.mtime = entry.mtime;
-  pending_ += EncodeTarHeader(whiteout);
+  EncodeHeader(whiteout);
+}
+
+void LayerTar::EncodeHeader(const TarEntry& member) {
+  pending_ += EncodeTarHeader(member);
+  if (!options_.sum) return;
+  TarEntry summed = member;
+  summed.name.erase(0, top_length_);
+  summed.mtime = {0, 0};
+  const std::string header = EncodeTarHeader(summed);
+  options_.sum->Update(header.data(), header.size());
 }
 
 void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
@@ -130,11 +142,14 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   struct stat info;
   if (Again<::fstat>(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
 
+  const Taken taken = options_.choose ? options_.choose(path, S_ISDIR(info.st_mode)) : Taken::kAll;
+  if (taken == Taken::kNothing) return;
+
   TarEntry member;
   member.name = path;
-  member.mode = info.st_mode & 07777;
-  member.uid = info.st_uid;
-  member.gid = info.st_gid;
+  member.mode = options_.mode.value_or(info.st_mode & 07777);
+  member.uid = options_.owner ? options_.owner->uid : info.st_uid;
+  member.gid = options_.owner ? options_.owner->gid : info.st_gid;
   member.mtime = info.st_mtim;
   if (options_.latest_mtime && member.mtime.tv_sec >= *options_.latest_mtime) {
     member.mtime = {static_cast<time_t>(*options_.latest_mtime), 0};
@@ -145,10 +160,13 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     return;
   }
   if (LeavesOut(info, path, name)) return;
+  if (options_.owner && S_ISREG(info.st_mode) && !options_.mode) {
+    member.mode &= ~static_cast<mode_t>(info.st_mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+  }
   if (S_ISDIR(info.st_mode)) {
     member.type = '5';
     member.name += '/';
-    EncodeDirectory(member, fd, info.st_dev);  // invalidates `level`
+    EncodeDirectory(member, fd, info.st_dev, taken == Taken::kAll);  // invalidates `level`
     return;
   }
   if (info.st_nlink > 1) {
@@ -158,7 +176,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
       member.linkname = first->second;
       // Applying a link sets the file's owner again, which takes capabilities away. So the link repeats them.
       if (!S_ISLNK(info.st_mode)) ReadInodeXattrs(fd, path, member);
-      pending_ += EncodeTarHeader(member);
+      EncodeHeader(member);
       return;
     }
   }
@@ -189,7 +207,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
       Clone(member, info);
     EncodeContent(member, info);
   }
-  pending_ += EncodeTarHeader(member);
+  EncodeHeader(member);
 }
 
 void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
@@ -227,11 +245,13 @@ void LayerTar::Clone(const TarEntry& member, struct stat& info) {
   file_ = std::move(clone);
 }
 
-void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
+void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device, bool with_header) {
   UniqueFd directory(Again<::openat>(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) ThrowErrno(errno, "openat", member.name);
-  ReadXattrs(directory.get(), member.name, member);
-  pending_ += EncodeTarHeader(member);
+  if (with_header) {
+    ReadXattrs(directory.get(), member.name, member);
+    EncodeHeader(member);
+  }
   if (device != device_ && !options_.cross_mounts) return;  // mounted here: /proc, /sys, a volume
   if (options_.kind == TreeKind::kUpper && IsOpaque(directory.get())) {
     TarEntry marker = member;
@@ -239,7 +259,7 @@ void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
     marker.type = '0';
     marker.mtime = {0, 0};
     marker.xattrs.clear();
-    pending_ += EncodeTarHeader(marker);
+    EncodeHeader(marker);
   }
   Enter(std::move(directory), member.name);
 }
@@ -285,6 +305,7 @@ size_t LayerTar::Read(char* buffer, size_t room) {
         ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop the program that writes to it",
                    {{"member", file_path_}});
       }
+      if (options_.sum) options_.sum->Update(buffer + filled, static_cast<size_t>(got));
       filled += static_cast<size_t>(got);
       part.offset += got;
       part.length -= got;

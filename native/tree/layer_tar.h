@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "codec/sha256.h"
 #include "format/tar_sparse.h"
 #include "format/tar_writer.h"
 #include "sys/dirents.h"
@@ -35,6 +37,14 @@ enum class TreeKind {
   kView,   // not for a layer: everything is taken as it is
 };
 
+// What of an entry goes into a tar.
+enum class Taken { kAll, kContent, kNothing };  // kContent: what is in a directory, not the directory
+
+struct FileOwner {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
 struct LayerTarOptions {
   // Seconds since 1970. Later times become this time (SOURCE_DATE_EPOCH).
   std::optional<int64_t> latest_mtime;
@@ -44,6 +54,15 @@ struct LayerTarOptions {
   // becomes a sparse member only if it would have too many zeros: every reader gets its content right, but
   // some do not keep the holes, and dockerd and podman cannot reassemble a layer with such a member.
   bool sparse = false;
+  // Of everything, in place of its own. A file loses what chown(2) takes from it: the right to act as its
+  // owner, and capabilities.
+  std::optional<FileOwner> owner;
+  std::optional<mode_t> mode;  // of files and directories, in place of their own
+  // Chooses entries by their names in the tar. Unset: all.
+  std::function<Taken(const std::string& name, bool is_directory)> choose;
+  // Takes the sum of all entries: their facts except times, and their contents. The name of the top member
+  // does not count.
+  std::shared_ptr<Sha256> sum;
   std::shared_ptr<Clones> clones;  // set if the extractor of the tar can use clones of its larger files
 };
 
@@ -83,14 +102,16 @@ class LayerTar {
   void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
   void Clone(const TarEntry& member, struct stat& info);
   void EncodeContent(TarEntry& member, const struct stat& info);
-  void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
+  void EncodeDirectory(TarEntry& member, int path_fd, dev_t device, bool with_header);
+  void EncodeHeader(const TarEntry& member);
   void ReadXattrs(int fd, const std::string& path, TarEntry& member);
   void ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member);
   template <typename Get>
   void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get);
 
   LayerTarOptions options_;
-  dev_t device_ = 0;  // the tree's; file systems mounted in it are left out
+  size_t top_length_ = 0;  // of the top member's name
+  dev_t device_ = 0;       // the tree's; file systems mounted in it are left out
   std::vector<Level> stack_;
   std::map<std::pair<dev_t, ino_t>, std::string> first_names_;
   Warnings warnings_;

@@ -32,9 +32,9 @@ std::string ReadLink(int root, const std::string& path) {
   return length > 0 ? std::string(text, static_cast<size_t>(length)) : std::string();
 }
 
-// By text, component after component. If the tree changes meanwhile, the answer is only out of date: its
-// users resolve it again.
-std::string Evaluate(int root, const std::string& path) {
+}  // namespace
+
+std::string CanonicalInRoot(int root_fd, const std::string& path) {
   std::string at;
   std::vector<std::string> todo;
   Push(path, todo);
@@ -47,7 +47,7 @@ std::string Evaluate(int root, const std::string& path) {
       continue;
     }
     std::string next = at + "/" + name;
-    std::string target = next.size() < PATH_MAX ? ReadLink(root, next) : std::string();
+    std::string target = next.size() < PATH_MAX ? ReadLink(root_fd, next) : std::string();
     if (target.empty()) {
       at = std::move(next);
       continue;
@@ -59,15 +59,13 @@ std::string Evaluate(int root, const std::string& path) {
   return at.empty() ? "/" : at;
 }
 
-}  // namespace
-
 PathStat StatInRoot(const std::string& root, const std::string& path) {
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
   PathStat result;
   if (!fd || Again<::fstat>(fd.get(), &result.status) < 0) ThrowErrno(errno, "open", path);
-  if (S_ISLNK(result.status.st_mode)) result.link_target = Evaluate(root_fd.get(), path);
+  if (S_ISLNK(result.status.st_mode)) result.link_target = CanonicalInRoot(root_fd.get(), path);
   return result;
 }
 

@@ -20,4 +20,9 @@ struct PathStat {
 // Throws the errno of open(2), ELOOP for more than 40 links on the way.
 PathStat StatInRoot(const std::string& root, const std::string& path);
 
+// The path, absolute in the root and free of links as far as it exists. Links are followed by their text,
+// also the last one. It is only out of date if the tree changes meanwhile, so its users resolve it again
+// inside the root. A path with more than kMaxLinks links is returned as it is.
+std::string CanonicalInRoot(int root_fd, const std::string& path);
+
 }  // namespace layerstack

@@ -124,6 +124,8 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
       if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST)
         ThrowErrno(errno, "mkdir", at);
       next = OpenInRoot(root_.get(), at, kAnyDirectory);
+      if (next && (options_.parents_uid != 0 || options_.parents_gid != 0))
+        ChangeOwner({next.get()}, options_.parents_uid, options_.parents_gid);
       if (!next && errno == ENOENT) Invalid("'" + path + "' cannot be made: '" + at + "' is a dangling link");
     }
     if (!next) ThrowErrno(errno, "open", at);

@@ -32,6 +32,8 @@ struct UnpackOptions {
   enum class Owner { kArchive, kCaller, kFixed } owner = Owner::kArchive;
   uid_t uid = 0;
   gid_t gid = 0;
+  uid_t parents_uid = 0;  // the owner of directories that have no member of their own
+  gid_t parents_gid = 0;
   uint64_t max_bytes = UINT64_MAX;  // the most that the tar may have, holes included
 };
 

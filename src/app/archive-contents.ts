@@ -20,7 +20,7 @@ import type { Change } from '../rwlayer/changes.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
-import { SIGNATURES } from './signatures/archives.ts';
+import { signatures } from './signatures/archives.ts';
 import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/archives.ts');
@@ -199,6 +199,6 @@ export class ArchiveContents {
   }
 
   static {
-    checkArguments(this.prototype, 'store.archives', SIGNATURES);
+    checkArguments(this.prototype, 'store.archives', signatures);
   }
 }

@@ -13,7 +13,7 @@ import { hasDirectory } from '../system/store-files.ts';
 import { ArchiveContents } from './archive-contents.ts';
 import { ByteStreams } from './byte-stream.ts';
 import { OpenArchive } from './open-archive.ts';
-import { SIGNATURES } from './signatures/archives.ts';
+import { signatures } from './signatures/archives.ts';
 import type { StoreParts } from './store-parts.ts';
 
 /** It is imported late, because few callers need it. */
@@ -117,7 +117,7 @@ export class Archives extends ArchiveContents {
   }
 
   static {
-    checkArguments(this.prototype, 'store.archives', SIGNATURES);
+    checkArguments(this.prototype, 'store.archives', signatures);
   }
 }
 
@@ -144,5 +144,5 @@ export const openArchive = checkedFunction(
     const rootfs = new storeless.ArchiveRootfs(storeless.heldArchive(path, held));
     return new OpenArchive(held, rootfs, new ByteStreams());
   },
-  SIGNATURES,
+  signatures,
 );

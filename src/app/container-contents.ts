@@ -18,7 +18,7 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
 import { requireEmptyFile } from './empty-file.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
-import { SIGNATURES } from './signatures/containers.ts';
+import { signatures } from './signatures/containers.ts';
 import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/containers.ts');
@@ -226,6 +226,6 @@ export class ContainerContents {
   }
 
   static {
-    checkArguments(this.prototype, 'store.containers', SIGNATURES);
+    checkArguments(this.prototype, 'store.containers', signatures);
   }
 }

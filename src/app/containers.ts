@@ -21,7 +21,7 @@ import type {
   RemoveOptions,
 } from '../container/store.ts';
 import { ContainerContents, type ContainerRef } from './container-contents.ts';
-import { SIGNATURES } from './signatures/containers.ts';
+import { signatures } from './signatures/containers.ts';
 import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/containers.ts');
@@ -269,7 +269,7 @@ export class Containers extends ContainerContents {
   }
 
   static {
-    checkArguments(this.prototype, 'store.containers', SIGNATURES);
+    checkArguments(this.prototype, 'store.containers', signatures);
   }
 }
 

@@ -22,12 +22,13 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
-import { packImages, type PackOptions } from '../image/pack.ts';
-import { settleImage, type SettleOptions } from '../image/settle.ts';
+import type { PackOptions } from '../image/pack.ts';
+import type { SettleOptions } from '../image/settle.ts';
+import type { BuildOptions, BuildResult, BuildSource } from '../build/options.ts';
 import { chooseForm } from './form.ts';
 import { requireEmptyFile } from './empty-file.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
-import { SIGNATURES } from './signatures/images.ts';
+import { signatures } from './signatures/images.ts';
 import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/images.ts');
@@ -194,6 +195,7 @@ export class Images {
     const { root, images } = this.#parts;
     root.session();
     const id = await images.resolve(image);
+    const { settleImage } = await late();
     return this.#parts.reclaiming(settleImage(this.#parts, id, options));
   }
 
@@ -216,9 +218,28 @@ export class Images {
     root.session();
     const named = new Map<string, ImageID>();
     for (const name of namesOf(images)) named.set(name, await store.resolve(name));
+    const { packImages } = await late();
     const packing = packImages(this.#parts, [...named.values()], options);
     const packed = new Set(await this.#parts.reclaiming(packing));
     return [...named].filter(([, id]) => packed.has(id)).map(([name]) => name);
+  }
+
+  /**
+   * Builds an image from a Dockerfile, as docker's classic builder does. The context is a directory, or a tar
+   * (plain or compressed). Missing images of FROM are pulled. Resolves when the image is durable and named.
+   * After an error the images of the finished steps stay, which the next build takes from its cache.
+   * @throws {@link LayerstackError} ERR_DOCKERFILE_INVALID, ERR_RUN_FAILED where a command of RUN fails,
+   *   ERR_PATH_NOT_FOUND for a file that the context does not have, ERR_UNSUPPORTED, ERR_REFERENCE_INVALID,
+   *   ERR_RUNTIME_NOT_FOUND, ERR_LAYER_DEPTH, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY; what
+   *   `store.registry.pull` throws. Errors of an instruction name its file and line.
+   * @example
+   * ```ts
+   * const { imageId } = await store.images.build('.', { tags: ['app:1'], buildArgs: { VERSION: '2' } });
+   * ```
+   */
+  async build(context: BuildSource, options: BuildOptions = {}): Promise<BuildResult> {
+    const { buildImage } = await import('./build-image.ts');
+    return this.#parts.reclaiming(timed('build', 'total', () => buildImage(this.#parts, context, options)));
   }
 
   /** Returns the images, newest first, as `docker images` lists them. */
@@ -297,7 +318,7 @@ export class Images {
   readonly #saved = (id: ImageID): Promise<void> => this.#parts.imageEvents.emit('save', id);
 
   static {
-    checkArguments(this.prototype, 'store.images', SIGNATURES);
+    checkArguments(this.prototype, 'store.images', signatures);
   }
 }
 

@@ -17,13 +17,13 @@ import { Archives } from './archives.ts';
 import { Containers } from './containers.ts';
 import { diskUsage, type DiskUsage } from './disk-usage.ts';
 import type { Finding } from './doctor.ts';
-import { readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
+import type { EventsOptions, RecordedEvent } from './event-reader.ts';
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
 import type { OpenOptions } from './open-options.ts';
 import type { ScrubOptions } from './scrub.ts';
 import { readScrub, type ScrubStatus } from './scrub-status.ts';
-import { SIGNATURES } from './signatures/store.ts';
+import { signatures } from './signatures/store.ts';
 import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
 import { StoreParts, type CloseOptions } from './store-parts.ts';
@@ -144,6 +144,7 @@ export class Layerstack implements AsyncDisposable {
    * ```
    */
   async *events(options: EventsOptions = {}): AsyncGenerator<RecordedEvent, void, undefined> {
+    const { readEvents } = await import('./event-reader.ts');
     yield* readEvents(this.#parts.root.layout, options);
   }
 
@@ -243,7 +244,7 @@ export class Layerstack implements AsyncDisposable {
   }
 
   static {
-    checkArguments(this, 'Layerstack', SIGNATURES);
-    checkArguments(this.prototype, 'store', SIGNATURES);
+    checkArguments(this, 'Layerstack', signatures);
+    checkArguments(this.prototype, 'store', signatures);
   }
 }

@@ -13,7 +13,7 @@ import type { Change } from '../rwlayer/changes.ts';
 import type { LayerWarning } from '../system/native.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ByteStreams } from './byte-stream.ts';
-import { SIGNATURES } from './signatures/archives.ts';
+import { signatures } from './signatures/archives.ts';
 
 const late = () => import('./late/archives.ts');
 
@@ -146,6 +146,6 @@ export class OpenArchive implements MountedArchive, AsyncDisposable {
   }
 
   static {
-    checkArguments(this.prototype, 'archive', SIGNATURES);
+    checkArguments(this.prototype, 'archive', signatures);
   }
 }

@@ -13,7 +13,7 @@ import type { RegistryAccess, RequestOptions } from '../transfer/registry/client
 import type { WebFile } from '../transfer/registry/web-file.ts';
 import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote/remote.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
-import { SIGNATURES } from './signatures/registry.ts';
+import { signatures } from './signatures/registry.ts';
 
 const late = () => import('./late/registry.ts');
 
@@ -41,7 +41,7 @@ export class Registry {
    * @param options as for an opened root
    */
   constructor(root: string, options: RootOptions = {}) {
-    requireArguments('new Registry', [root, options], SIGNATURES);
+    requireArguments('new Registry', [root, options], signatures());
     const { allowUnsafeRoot = false, log = defaultLogger } = options;
     this.#root = root;
     this.#allowUnsafeRoot = allowUnsafeRoot;
@@ -164,6 +164,6 @@ export class Registry {
   }
 
   static {
-    checkArguments(this.prototype, 'store.registry', SIGNATURES);
+    checkArguments(this.prototype, 'store.registry', signatures);
   }
 }

@@ -12,7 +12,7 @@ import type { ForkOptions, RollbackOptions, SnapshotOptions, SquashOptions } fro
 import { timed } from '../system/phases.ts';
 import type { ContainerRef } from './container-contents.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
-import { SIGNATURES } from './signatures/snapshots.ts';
+import { signatures } from './signatures/snapshots.ts';
 import type { StoreParts } from './store-parts.ts';
 
 /** A snapshot, or a text that names one: its id, the beginning of its id, or its name. */
@@ -280,6 +280,6 @@ export class Snapshots {
   }
 
   static {
-    checkArguments(this.prototype, 'store.snapshots', SIGNATURES);
+    checkArguments(this.prototype, 'store.snapshots', signatures);
   }
 }

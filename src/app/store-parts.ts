@@ -4,7 +4,6 @@
 import { ContainerStore } from '../container/store.ts';
 import type { ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import { settleImage } from '../image/settle.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
 import { LayerStore, type StoreForm } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
@@ -104,15 +103,16 @@ export class StoreParts {
 
   /** Completes or undoes the unfinished work of earlier writers of the store. */
   async resume(): Promise<void> {
-    await this.containers.resume();
     const { layout } = this.root;
+    // Containers and snapshots left work only where a writer left a marker.
+    const markers = await allMarkers(layout);
+    if (markers.size > 0) await this.containers.resume();
     if ((await listEntries(layout, layout.runs)).length > 0)
       await (await import('./late/containers.ts')).sweepRuns(this.root, this.containers);
-    const markers = await allMarkers(this.root.layout);
     if ([...markers].some((marker) => marker.startsWith('snapshot.')))
       await (await this.snapshots()).resume();
     await this.images.resume();
-    if ((await listEntries(this.root.layout, this.root.layout.expiring)).length > 0)
+    if ((await listEntries(layout, layout.expiring)).length > 0)
       this.layers.runInBackground(this.removeExpired());
   }
 
@@ -147,6 +147,7 @@ export class StoreParts {
   }
 
   async #settle(id: ImageID, signal: AbortSignal): Promise<void> {
+    const { settleImage } = await import('./late/images.ts');
     try {
       await settleImage(this, id, { signal });
     } catch (error) {

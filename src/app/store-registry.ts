@@ -7,7 +7,7 @@ import type { RepositoryClient } from '../transfer/registry/client.ts';
 import type { PushOptions, PushResult } from '../transfer/push/push.ts';
 import { chooseForm } from './form.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
-import { SIGNATURES } from './signatures/registry.ts';
+import { signatures } from './signatures/registry.ts';
 import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/registry.ts');
@@ -100,6 +100,6 @@ export class StoreRegistry extends Registry {
   }
 
   static {
-    checkArguments(this.prototype, 'store.registry', SIGNATURES);
+    checkArguments(this.prototype, 'store.registry', signatures);
   }
 }

@@ -11,7 +11,7 @@ import { hostPlatform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
 import type { Reference } from '../core/reference.ts';
 import { timeOf } from '../core/time.ts';
-import { applyChanges } from '../dockerfile/instructions.ts';
+import { applyChanges } from '../dockerfile/changes.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import type { ImageConfig } from '../image/config.ts';
 import { childImage, type ChildFacts } from '../image/generate.ts';
@@ -38,7 +38,7 @@ export interface CommitOptions {
    * default.
    */
   readonly config?: ContainerConfig | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see dockerfile/instructions.ts. */
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see dockerfile/changes.ts. */
   readonly changes?: readonly string[] | undefined;
   /**
    * Seconds since 1970: the image's date, and the latest time in its layer. It makes the bytes reproducible.

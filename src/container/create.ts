@@ -251,7 +251,8 @@ export class ContainerCreator {
     const { initId, mountId, lowers, directories = lowers } = layer;
     if (path === '' || path === '/') return [];
     const { layout } = this.#root;
-    const below = [`${initId}/diff`, ...directories].map((directory) => layout.lower(directory));
+    const init = initId === undefined ? [] : [`${initId}/diff`];
+    const below = [...init, ...directories].map((directory) => layout.lower(directory));
     const upper = layout.overlay(mountId, 'diff');
     return [{ op: 'makeDirectory', root: layout.root, lowers: below, upper, path }];
   }

@@ -65,6 +65,12 @@ const MAX_QUOTED = 64;
 type Method = (this: unknown, ...values: unknown[]) => unknown;
 
 /**
+ * Gives the signatures when a method is first called. They are large, so a program that starts does not make
+ * all of them.
+ */
+export type SignatureSource = () => Signatures;
+
+/**
  * Makes methods check their arguments.
  * @param owner a class, for its static methods, or its prototype
  * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors use it to name
@@ -72,36 +78,40 @@ type Method = (this: unknown, ...values: unknown[]) => unknown;
  * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what
  *   was expected, and the nearest known key.
  */
-export function checkArguments(owner: object, path: string, signatures: Signatures): void {
+export function checkArguments(owner: object, path: string, signatures: SignatureSource): void {
+  const source = remembered(signatures);
   for (const key of Object.getOwnPropertyNames(owner)) {
-    const name = `${path}.${key}`;
-    const signature = signatures.methods[name];
     const property = Object.getOwnPropertyDescriptor(owner, key);
-    if (signature === undefined || typeof property?.value !== 'function') continue;
-    const value = checked(name, property.value as Method, signature, signatures.objects);
+    if (key === 'constructor' || typeof property?.value !== 'function') continue;
+    const value = checked(`${path}.${key}`, property.value as Method, source);
     Object.defineProperty(owner, key, { ...property, value });
   }
 }
 
-function checked(name: string, method: Method, signature: Signature, objects: Objects): Method {
+function checked(name: string, method: Method, signatures: SignatureSource): Method {
   const check: Method = function (this: unknown, ...values) {
-    const error = argumentError(name, signature, values, objects);
+    const { methods, objects } = signatures();
+    const signature = methods[name];
+    const error = signature && argumentError(name, signature, values, objects);
     if (error === undefined) return method.apply(this, values);
-    if (signature.async) return Promise.reject(error);
+    if (signature?.async) return Promise.reject(error);
     throw error;
   };
   return Object.defineProperties(check, { name: { value: method.name }, length: { value: method.length } });
+}
+
+function remembered(signatures: SignatureSource): SignatureSource {
+  let known: Signatures | undefined;
+  return () => (known ??= signatures());
 }
 
 /** Returns an asynchronous function that checks its arguments before it calls `work`. */
 export function checkedFunction<Work extends (...values: never[]) => Promise<unknown>>(
   name: string,
   work: Work,
-  signatures: Signatures,
+  signatures: SignatureSource,
 ): Work {
-  const signature = signatures.methods[name];
-  if (signature === undefined) throw new TypeError(`${name} has no signature`);
-  return checked(name, work as unknown as Method, signature, signatures.objects) as unknown as Work;
+  return checked(name, work as unknown as Method, remembered(signatures)) as unknown as Work;
 }
 
 /**
@@ -109,9 +119,13 @@ export function checkedFunction<Work extends (...values: never[]) => Promise<unk
  * @param name as `signatures` has it, e.g. `new Registry`
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
  */
-export function requireArguments(name: string, values: readonly unknown[], signatures: Signatures): void {
-  const signature = signatures.methods[name];
-  const error = signature && argumentError(name, signature, values, signatures.objects);
+export function requireArguments(
+  name: string,
+  values: readonly unknown[],
+  { methods, objects }: Signatures,
+): void {
+  const signature = methods[name];
+  const error = signature && argumentError(name, signature, values, objects);
   if (error) throw error;
 }
 

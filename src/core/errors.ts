@@ -74,6 +74,10 @@ export const ERROR_KINDS = {
   ERR_COMMAND_NOT_FOUND: 'not-found',
   /** A container's program cannot be executed. */
   ERR_COMMAND_DENIED: 'denied',
+  /** A Dockerfile is malformed, or uses something that is not supported. */
+  ERR_DOCKERFILE_INVALID: 'invalid',
+  /** A command of RUN in a Dockerfile has failed. `found` is its exit status. */
+  ERR_RUN_FAILED: 'invalid',
   ERR_SNAPSHOT_NOT_FOUND: 'not-found',
   ERR_SNAPSHOT_NAME_IN_USE: 'conflict',
   /** A container or another snapshot is on top of the snapshot. */

@@ -1,216 +1,228 @@
 /**
- * Applies Dockerfile instructions to a container config, in order and with Dockerfile's grammar, for
- * `--change` of commit and import. Mirrors `moby/moby: builder/dockerfile/{builder,dispatchers}.go`
- * (BuildFromConfig) at v20.10, which refuses STOPSIGNAL. HEALTHCHECK is not supported.
+ * The Dockerfile instructions that change a container config and no files. Each gives the changed members,
+ * and the text that docker puts into the history. Mirrors `moby/moby: builder/dockerfile/dispatchers.go` at
+ * v20.10.
  */
 import { posix } from 'node:path';
-import { sortedKeys } from '../core/go-json.ts';
 import { compareBytes } from '../core/bytes.ts';
-import { LayerstackError } from '../core/errors.ts';
-import { firstValue } from '../core/json.ts';
+import { goQuoteList } from '../core/go-quote.ts';
+import { sortedKeys } from '../core/go-json.ts';
 import { isSignal } from '../core/signals.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
-import { parseDockerfile, splitInstruction, WHITE_SPACE, type DockerfileInstruction } from './parse.ts';
-import {
-  expandWord,
-  expandWords,
-  splitWords,
-  trimSpace,
-  WordError,
-  type Environment,
-  type Escape,
-} from './words.ts';
+import { commandLine, jsonList, rawPairs, splitOnSpace } from './arguments.ts';
+import { readFlags } from './flags.ts';
+import { healthcheck } from './healthcheck.ts';
+import { splitFlags, splitInstruction, type DockerfileInstruction } from './parse.ts';
+import { WordError } from './word-error.ts';
+import { expandWord, expandWords, trimSpace, type Environment, type Escape } from './words.ts';
 
-type Change = Partial<ContainerConfig>;
-
-/** The state that the instructions share. */
-interface State {
+/** The state that the instructions of one stage share. */
+export interface InstructionState {
   readonly escape: Escape;
   /** An earlier instruction was CMD. */
   cmdSet: boolean;
+  /** Values of build arguments, for which the config has no variable. */
+  readonly args: Environment;
 }
 
-type Instruction = (rest: string, config: ContainerConfig, state: State, line: string) => Change;
+export interface AppliedInstruction {
+  readonly change: Partial<ContainerConfig>;
+  /** The step of the history, after `#(nop) `. */
+  readonly comment: string;
+}
 
-const DEFAULT_SHELL = ['/bin/sh', '-c'];
+type Instruction = (
+  instruction: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+) => AppliedInstruction;
+
+/** Instructions that cannot be triggers. */
 const TRIGGERS_REFUSED = ['ONBUILD', 'FROM', 'MAINTAINER'];
 /** Instructions with names and values, and instructions that accept a JSON list. */
 const NAMING = ['ENV', 'LABEL'];
 const LISTING = ['ADD', 'CMD', 'COPY', 'ENTRYPOINT', 'RUN', 'SHELL', 'VOLUME'];
 
-/** An instruction is wrong; the message says why. */
-class ChangeError extends Error {}
-
-/**
- * Returns `config` after the instructions.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the instruction that is unknown or malformed.
- */
-export function applyChanges(config: ContainerConfig, changes: readonly string[]): ContainerConfig {
-  if (changes.length === 0) return config;
-  const text = changes.join('\n');
-  const { escape, instructions } = explained(text, () => parseDockerfile(text));
-  const state = { escape, cmdSet: false };
-  return instructions.reduce(
-    (current, each) => ({ ...current, ...explained(each.line, () => applyOne(each, current, state)) }),
-    config,
-  );
-}
-
-function explained<T>(text: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof ChangeError || error instanceof WordError)) throw error;
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `invalid change ${JSON.stringify(text)}: ${error.message}`,
-      { found: text },
-    );
-  }
-}
-
-function applyOne(
-  { name, rest, line }: DockerfileInstruction,
-  config: ContainerConfig,
-  state: State,
-): Change {
-  const instruction = INSTRUCTIONS.get(name);
-  if (!instruction) throw new ChangeError(`it must be one of ${[...INSTRUCTIONS.keys()].join(', ')}`);
-  if (rest === '') throw new ChangeError(`${name} needs an argument`);
-  return instruction(rest, config, state, line);
-}
-
-const INSTRUCTIONS: ReadonlyMap<string, Instruction> = new Map<string, Instruction>([
+/** By name. */
+export const CONFIG_INSTRUCTIONS: ReadonlyMap<string, Instruction> = new Map<string, Instruction>([
   ['CMD', cmd],
   ['ENTRYPOINT', entrypoint],
   ['ENV', env],
   ['EXPOSE', expose],
+  ['HEALTHCHECK', health],
   ['LABEL', label],
   ['ONBUILD', onBuild],
+  ['SHELL', shell],
   ['STOPSIGNAL', stopSignal],
   ['USER', user],
   ['VOLUME', volume],
   ['WORKDIR', workDir],
 ]);
 
-function cmd(rest: string, config: ContainerConfig, state: State): Change {
-  const words = commandLine(rest, config);
+/**
+ * Applies an instruction of {@link CONFIG_INSTRUCTIONS}.
+ * @throws {@link WordError} where it is malformed.
+ */
+export function applyInstruction(
+  instruction: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const { name, rest, flags } = instruction;
+  const apply = CONFIG_INSTRUCTIONS.get(name);
+  if (apply === undefined) throw new WordError(`${name} does not change the config of an image`);
+  if (rest === '') throw new WordError(`${name} needs an argument`);
+  if (name !== 'HEALTHCHECK') readFlags(name, flags, {});
+  return apply(instruction, config, state);
+}
+
+function cmd(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const words = commandLine(rest, config.Shell);
   if (words.length > 0) state.cmdSet = true;
-  return { Cmd: words };
+  return { change: { Cmd: words }, comment: `CMD ${goQuoteList(words)}` };
 }
 
-/** A new entrypoint clears the command, unless a CMD of the same change has set it. */
-function entrypoint(rest: string, config: ContainerConfig, state: State): Change {
-  const words = commandLine(rest, config);
-  return { Entrypoint: words.length > 0 ? words : null, ...(state.cmdSet ? {} : { Cmd: null }) };
+/** A new entrypoint clears the command, unless a CMD of the same stage has set it. */
+function entrypoint(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const words = commandLine(rest, config.Shell);
+  const change = { Entrypoint: words, ...(state.cmdSet ? {} : { Cmd: null }) };
+  return { change, comment: `ENTRYPOINT ${goQuoteList(words)}` };
 }
 
-function env(rest: string, config: ContainerConfig, { escape }: State): Change {
+function env(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const list = [...(config.Env ?? [])];
-  for (const [name, value] of pairs('ENV', rest, config, escape)) {
+  const words: string[] = [];
+  for (const [name, value] of pairs('ENV', rest, config, state)) {
     const at = list.findIndex((entry) => entry.split('=', 1)[0] === name);
     list.splice(at < 0 ? list.length : at, 1, `${name}=${value}`);
+    words.push(`${name}=${value}`);
   }
-  return { Env: list };
+  return { change: { Env: list }, comment: ['ENV', ...words].join(' ') };
 }
 
-function label(rest: string, config: ContainerConfig, { escape }: State): Change {
-  return { Labels: sortedKeys([...(config.Labels ?? []), ...pairs('LABEL', rest, config, escape)]) };
+function label(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const added = pairs('LABEL', rest, config, state);
+  return {
+    change: { Labels: sortedKeys([...(config.Labels ?? []), ...added]) },
+    comment: ['LABEL', ...added.map(([name, value]) => `${name}=${value}`)].join(' '),
+  };
 }
 
-function expose(rest: string, config: ContainerConfig, { escape }: State): Change {
-  const words = splitOnSpace(rest).flatMap((word) => expandWords(word, environment(config), escape));
-  return { ExposedPorts: union(config.ExposedPorts, words.flatMap(ports)) };
+function expose(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const variables = variablesOf(config, state);
+  const words = splitOnSpace(rest)
+    .sort(compareBytes)
+    .flatMap((word) => expandWords(word, variables, state.escape));
+  return {
+    change: { ExposedPorts: union(config.ExposedPorts, words.flatMap(ports)) },
+    comment: ['EXPOSE', ...words].join(' '),
+  };
 }
 
-function volume(rest: string, config: ContainerConfig, { escape }: State): Change {
+function volume(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
   const words = jsonList(rest) ?? splitOnSpace(rest);
-  if (words.length === 0) throw new ChangeError('VOLUME needs an argument');
-  const paths = words.map((word) => trimSpace(expandWord(word, environment(config), escape)));
-  if (paths.includes('')) throw new ChangeError('a volume must not be empty');
-  return { Volumes: union(config.Volumes, paths) };
+  if (words.length === 0) throw new WordError('VOLUME needs an argument');
+  const variables = variablesOf(config, state);
+  const paths = words.map((word) => trimSpace(expandWord(word, variables, state.escape)));
+  if (paths.includes('')) throw new WordError('a volume must not be empty');
+  return { change: { Volumes: union(config.Volumes, paths) }, comment: `VOLUME [${paths.join(' ')}]` };
 }
 
-function user(rest: string, config: ContainerConfig, { escape }: State): Change {
-  return { User: expandWord(rest, environment(config), escape) };
+function user(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const name = expandWord(rest, variablesOf(config, state), state.escape);
+  return { change: { User: name }, comment: `USER ${name}` };
 }
 
-function workDir(rest: string, config: ContainerConfig, { escape }: State): Change {
-  const path = expandWord(rest, environment(config), escape);
-  if (path === '') throw new ChangeError('the directory is empty');
-  if (path.startsWith('/')) return { WorkingDir: path };
-  return { WorkingDir: posix.resolve('/', config.WorkingDir, path) };
+function workDir(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const path = expandWord(rest, variablesOf(config, state), state.escape);
+  if (path === '') throw new WordError('the directory is empty');
+  const directory = path.startsWith('/') ? path : posix.resolve('/', config.WorkingDir, path);
+  return { change: { WorkingDir: directory }, comment: `WORKDIR ${directory}` };
+}
+
+function shell({ rest }: DockerfileInstruction): AppliedInstruction {
+  const words = jsonList(rest);
+  if (words === undefined || words.length === 0)
+    throw new WordError('SHELL needs a list in JSON: SHELL ["/bin/bash", "-c"]');
+  return { change: { Shell: words }, comment: `SHELL [${words.join(' ')}]` };
+}
+
+function health({ rest, flags }: DockerfileInstruction): AppliedInstruction {
+  const { config, comment } = healthcheck(rest, flags);
+  return { change: { Healthcheck: config }, comment };
 }
 
 /** Keeps the trigger as it is written, after parsing it. */
-function onBuild(rest: string, config: ContainerConfig, { escape }: State, line: string): Change {
+function onBuild(
+  { rest, line }: DockerfileInstruction,
+  config: ContainerConfig,
+  { escape }: InstructionState,
+): AppliedInstruction {
   const trigger = splitInstruction(rest);
   if (TRIGGERS_REFUSED.includes(trigger.name))
-    throw new ChangeError(`${trigger.name} is not allowed as a trigger`);
+    throw new WordError(`${trigger.name} is not allowed as a trigger`);
   // Flags of the trigger take effect when it runs.
-  const words = trimSpace(trigger.rest.replace(/^(?:\s*--\S*)+/, ''));
+  const words = trimSpace(splitFlags(trigger.rest, escape).rest);
   if (NAMING.includes(trigger.name) && words !== '') rawPairs(trigger.name, words, escape);
   if (LISTING.includes(trigger.name)) jsonList(words);
-  return { OnBuild: [...(config.OnBuild ?? []), line.replace(/^[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*/i, '')] };
+  const text = line.replace(/^[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*/i, '');
+  return { change: { OnBuild: [...(config.OnBuild ?? []), text] }, comment: `ONBUILD ${text}` };
 }
 
-function stopSignal(rest: string, config: ContainerConfig, { escape }: State): Change {
-  const signal = expandWord(rest, environment(config), escape);
-  if (!isSignal(signal)) throw new ChangeError(`${signal} is not a signal`);
-  return { StopSignal: signal };
+function stopSignal(
+  { rest }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: InstructionState,
+): AppliedInstruction {
+  const signal = expandWord(rest, variablesOf(config, state), state.escape);
+  if (!isSignal(signal)) throw new WordError(`${signal} is not a signal`);
+  return { change: { StopSignal: signal }, comment: `STOPSIGNAL ${signal}` };
 }
 
-/** Returns a JSON list as it is, and other text as an argument of the shell. */
-function commandLine(rest: string, config: ContainerConfig): readonly string[] {
-  return jsonList(rest) ?? [...(config.Shell?.length ? config.Shell : DEFAULT_SHELL), rest];
-}
-
-/** Returns the JSON array at the beginning of the text, or undefined. The rest of the text is ignored. */
-function jsonList(text: string): string[] | undefined {
-  if (!text.startsWith('[')) return undefined;
-  let list: unknown;
-  try {
-    list = JSON.parse(Buffer.from(firstValue(Buffer.from(text))).toString());
-  } catch {
-    return undefined;
-  }
-  if (!Array.isArray(list)) return undefined;
-  if (!list.every((item) => typeof item === 'string'))
-    throw new ChangeError('only strings may be in the list');
-  return list;
-}
-
-/** Parses `NAME=value …`, or `NAME value` with all the rest as the value, and expands variables. */
 function pairs(
   instruction: string,
   rest: string,
   config: ContainerConfig,
-  escape: Escape,
+  state: InstructionState,
 ): [string, string][] {
-  const variables = environment(config);
-  return rawPairs(instruction, rest, escape).map(([name, value]) => {
+  const variables = variablesOf(config, state);
+  return rawPairs(instruction, rest, state.escape).map(([name, value]) => {
     // Only the written name is checked: its variables may expand to nothing.
-    if (name === '') throw new ChangeError('a name is empty');
-    return [expandWord(name, variables, escape), expandWord(value, variables, escape)];
+    if (name === '') throw new WordError('a name is empty');
+    return [expandWord(name, variables, state.escape), expandWord(value, variables, state.escape)];
   });
-}
-
-/** Returns the words as they are written. */
-function rawPairs(instruction: string, rest: string, escape: Escape): [string, string][] {
-  const words = splitWords(rest, escape);
-  const raw: [string, string][] = [];
-  if (words[0]?.includes('=') === true) {
-    for (const word of words) {
-      const equals = word.indexOf('=');
-      if (equals < 0) throw new ChangeError(`${word} is not of the form NAME=value`);
-      raw.push([word.slice(0, equals), word.slice(equals + 1)]);
-    }
-  } else {
-    const space = WHITE_SPACE.exec(rest);
-    if (!space) throw new ChangeError(`${instruction} must have two arguments`);
-    raw.push([rest.slice(0, space.index), rest.slice(space.index + space[0].length)]);
-  }
-  return raw;
 }
 
 /** Parses `80`, `80/udp` or `7000-7010/tcp`. */
@@ -219,21 +231,20 @@ function ports(spec: string): string[] {
     /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(spec) ?? [];
   const [from, to] = [Number(first), Number(last)];
   if (first === '' || from > to || to > 65535)
-    throw new ChangeError(`${spec} is not a port: write PORT[-PORT][/tcp|udp|sctp]`);
+    throw new WordError(`${spec} is not a port: write PORT[-PORT][/tcp|udp|sctp]`);
   return Array.from({ length: to - from + 1 }, (_, at) => `${from + at}/${protocol.toLowerCase()}`);
 }
 
-function environment(config: ContainerConfig): Environment {
-  return new Map(
-    (config.Env ?? []).map((entry) => {
-      const [name = ''] = entry.split('=', 1);
-      return [name, entry.slice(name.length + 1)];
-    }),
-  );
-}
-
-function splitOnSpace(text: string): string[] {
-  return text.split(WHITE_SPACE).filter((word) => word !== '');
+/** Returns the variables that an instruction sees: build arguments, and those of the config over them. */
+export function variablesOf(
+  config: Pick<ContainerConfig, 'Env'>,
+  { args }: Pick<InstructionState, 'args'>,
+): Environment {
+  const own = (config.Env ?? []).map((entry): [string, string] => {
+    const [name = ''] = entry.split('=', 1);
+    return [name, entry.slice(name.length + 1)];
+  });
+  return new Map([...args, ...own]);
 }
 
 function union(set: readonly string[] | null, more: readonly string[]): string[] {

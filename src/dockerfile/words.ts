@@ -1,8 +1,10 @@
 /**
- * Splits a Dockerfile instruction into words at white space. Quotes, backslashes, `$NAME`, `${NAME}`,
- * `${NAME:-word}`, `${NAME:+word}` and `${NAME:?word}` have their meaning in a shell. Mirrors `moby/buildkit:
- * frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
+ * Splits a Dockerfile instruction into words at white space. Quotes, backslashes, `$NAME`, `${NAME}`, and its
+ * forms with `-`, `+`, `?` (each also with a colon), `#`, `##`, `%`, `%%`, `/` and `//` have their meaning in
+ * a shell. Mirrors `moby/buildkit: frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
  */
+import { replaceMatch, trimMatch } from './patterns.ts';
+import { WordError } from './word-error.ts';
 
 /** Go's `unicode.IsSpace`, which differs from JavaScript's white space. */
 const SPACE = '\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
@@ -25,9 +27,6 @@ export type Environment = ReadonlyMap<string, string>;
 
 /** The escape character. The character after it is literal. At the end of a line, it continues the line. */
 export type Escape = '\\' | '`';
-
-/** The text is malformed; the message says why. */
-export class WordError extends Error {}
 
 const WORDS: Readonly<Record<Escape, RegExp>> = {
   '\\': new RegExp(`(?:\\\\[^]|'[^']*'?|"(?:\\\\[^]|[^"\\\\])*"?|[^${SPACE}'"\\\\]|\\\\$)+`, 'g'),
@@ -53,8 +52,7 @@ export function expandWords(word: string, environment: Environment, escape: Esca
   return words.filter((each) => each !== '');
 }
 
-const NAME = /^[\p{L}_][\p{L}\p{Nd}_]*/u;
-const SPECIAL = /^(?:[0-9]+|[@*#?\-$!])/;
+const NAME = /[\p{L}_][\p{L}\p{Nd}_]*|[0-9]+|[@*#?\-$!]/uy;
 
 /** Reads one word from left to right. */
 class Lexer {
@@ -99,27 +97,30 @@ class Lexer {
     return this.#text.charAt(this.#at);
   }
 
-  /** Reads everything up to `stop` ('' for the end), and `stop` itself. */
-  #until(stop: string): string {
+  /**
+   * Reads everything up to `stop` ('' for the end), and `stop` itself.
+   * @param raw - escapes stay, with the characters after them
+   */
+  #until(stop: string, raw = false): string {
     let result = '';
     while (this.#at < this.#text.length) {
       if (stop !== '' && this.#peek() === stop) {
         this.#at++;
         return result;
       }
-      result += this.#part();
+      result += this.#part(raw);
     }
     if (stop !== '') throw new WordError(`a "${stop}" is missing in ${this.#text}`);
     return result;
   }
 
-  #part(): string {
+  #part(raw = false): string {
     const char = this.#text.charAt(this.#at++);
     if (char === "'") return this.#singleQuoted();
     if (char === '"') return this.#doubleQuoted();
     if (char === '$') return this.#variable();
     if (char !== this.#escape) return char;
-    return this.#text.charAt(this.#at++);
+    return (raw ? char : '') + this.#text.charAt(this.#at++);
   }
 
   #singleQuoted(): string {
@@ -151,29 +152,47 @@ class Lexer {
     }
     this.#at++;
     const name = this.#name();
-    const operator = this.#text.charAt(this.#at++);
     if (name === '') throw new WordError(`bad substitution in ${this.#text}`);
     const found = this.#environment.get(name);
-    const value = found ?? '';
-    if (operator === '}') return value;
-    if (operator === '?') {
-      const word = this.#until('}');
-      if (found === undefined) throw new WordError(`${name}: ${word === '' ? 'is not set' : word}`);
-      return value;
-    }
-    if (operator !== ':') throw new WordError(`a "}" is missing in ${this.#text}`);
-    const modifier = this.#text.charAt(this.#at++);
+    const operator = this.#text.charAt(this.#at++);
+    if (operator === '}') return found ?? '';
+    if (operator === '#' || operator === '%') return this.#trimmed(found ?? '', operator);
+    if (operator === '/') return this.#replaced(found ?? '');
+    const isColon = operator === ':';
+    const modifier = isColon ? this.#text.charAt(this.#at++) : operator;
+    if (!['+', '-', '?'].includes(modifier))
+      throw new WordError(
+        isColon ? `unsupported modifier (${modifier}) in ${this.#text}` : `a "}" is missing in ${this.#text}`,
+      );
     const word = this.#until('}');
-    if (modifier === '+') return value === '' ? '' : word;
-    if (modifier === '-') return value === '' ? word : value;
-    if (modifier !== '?') throw new WordError(`unsupported modifier (${modifier}) in ${this.#text}`);
-    if (value === '') throw new WordError(`${name}: ${word === '' ? 'is not set' : word}`);
-    return value;
+    // With a colon, an empty value counts as unset.
+    const value = isColon && found === '' ? undefined : found;
+    if (modifier === '+') return value === undefined ? '' : word;
+    if (value !== undefined) return value;
+    if (modifier === '-') return word;
+    throw new WordError(`${name}: ${word === '' ? 'is not set' : word}`);
+  }
+
+  /** Removes what a pattern matches at the beginning (`#`) or end (`%`); a double sign removes the most. */
+  #trimmed(value: string, operator: '#' | '%'): string {
+    const longest = this.#peek() === operator;
+    if (longest) this.#at++;
+    const pattern = this.#until('}', true);
+    return trimMatch(value, { pattern, escape: this.#escape, longest, atEnd: operator === '%' });
+  }
+
+  /** Replaces the first match of a pattern (`/`), or all (`//`). */
+  #replaced(value: string): string {
+    const all = this.#peek() === '/';
+    if (all) this.#at++;
+    const pattern = this.#until('/', true);
+    const replacement = this.#until('}');
+    return replaceMatch(value, { pattern, escape: this.#escape, replacement, all });
   }
 
   #name(): string {
-    const rest = this.#text.slice(this.#at);
-    const name = NAME.exec(rest)?.[0] ?? SPECIAL.exec(rest)?.[0] ?? '';
+    NAME.lastIndex = this.#at;
+    const name = NAME.exec(this.#text)?.[0] ?? '';
     this.#at += name.length;
     return name;
   }

@@ -16,6 +16,7 @@ import { call, native, type StoreEntry } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { isPlanted, listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
+import { isOldEnough, markOf } from './file-mark.ts';
 import type { ImageDb } from './imagedb.ts';
 
 /** The facts of one image. */
@@ -59,7 +60,7 @@ interface State {
   readonly content: string;
   /** Empty for an image that has no metadata. */
   readonly metadata: string;
-  /** Whether a later change of the files would change this state, see {@link MIN_AGE_MS}. */
+  /** Whether a later change of the files would change this state, see {@link isOldEnough}. */
   readonly oldEnough: boolean;
 }
 
@@ -76,11 +77,6 @@ const VERSION = 2;
 const MAX_CATALOG_BYTES = 256 * 1024 * 1024;
 const NOTHING: CatalogContent = { layers: '', images: [] };
 
-/**
- * A file that changes twice within one tick of the kernel's clock (up to 10 ms) shows one change time. So an
- * entry is not kept if its files changed less than this before they were read.
- */
-const MIN_AGE_MS = 1000;
 /**
  * Reading images yields to other work on the event loop after this many, which take one or two milliseconds.
  */
@@ -158,7 +154,7 @@ export class Catalog {
     const stats = statEntry(layout.at(layout.layers));
     const packed = statEntry(layout.at(layout.packedLayers));
     const oldEnough = stats && isOldEnough(Math.max(stats.ctimeMs, packed?.ctimeMs ?? 0));
-    return oldEnough ? [stats, ...(packed ? [packed] : [])].map(mark).join(' ') : '';
+    return oldEnough ? [stats, ...(packed ? [packed] : [])].map(markOf).join(' ') : '';
   }
 
   async #layerNames(): Promise<string[]> {
@@ -229,8 +225,8 @@ export class Catalog {
         const metadata = metadatas.get(hexOf(id));
         states.set(id, {
           form,
-          content: `${mark(content)}.${content.size}`,
-          metadata: metadata ? mark(metadata) : '',
+          content: markOf(content),
+          metadata: metadata ? markOf(metadata) : '',
           oldEnough: isOldEnough(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
         });
       }
@@ -323,10 +319,6 @@ export class Catalog {
   }
 }
 
-function isOldEnough(changedMs: number): boolean {
-  return changedMs < Date.now() - MIN_AGE_MS;
-}
-
 /** The parts of a file's stat that show whether it has changed. */
 type Stamp = Pick<StoreEntry, 'ino' | 'ctimeMs' | 'size'>;
 
@@ -343,8 +335,4 @@ async function stamps(directory: string, names: readonly string[]): Promise<Map<
     if (!Number.isNaN(ino)) found.set(name, { ino, ctimeMs, size });
   }
   return found;
-}
-
-function mark(stats: Pick<StoreEntry, 'ino' | 'ctimeMs'>): string {
-  return `${stats.ino}.${stats.ctimeMs}`;
 }

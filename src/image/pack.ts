@@ -12,7 +12,7 @@ import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from 
 import { probeErofs } from '../system/caps.ts';
 import type { Root } from '../system/root.ts';
 import type { ImageConfig } from './config.ts';
-import { stageAll } from './settle.ts';
+import { perLayer, stageAll } from './settle.ts';
 import type { ImageStore } from './store.ts';
 
 export interface PackOptions {
@@ -74,8 +74,9 @@ async function packPinned(
       .filter(isStaged)
       .map((layer) => [layer.chainId, layer]),
   );
+  const own = perLayer(signal);
   const stage = (layer: Layer): Promise<StagedLayer> =>
-    layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal, form: 'packed' });
+    layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal: own, form: 'packed' });
   const made = await stageAll(layers, [...missing.values()], stage);
   const copies = new Map([...missing.keys()].map((chainId, index) => [chainId, made[index]]));
   try {

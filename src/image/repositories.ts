@@ -11,6 +11,7 @@
 import { dirname } from 'node:path';
 import type { ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { Reference } from '../core/reference.ts';
 import { DONE_BUT } from '../system/aftermath.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
@@ -20,6 +21,7 @@ import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { isPlanted, statEntry } from '../system/store-files.ts';
 import { ImageDb } from './imagedb.ts';
+import { isOldEnough, markOf } from './file-mark.ts';
 import { NamesCopy, type RebuiltNames } from './names-copy.ts';
 import {
   MAX_REFERENCES_BYTES,
@@ -54,6 +56,18 @@ export interface DamagedFile {
   readonly message: string;
 }
 
+/** A file of names as it was read. */
+interface KnownFile {
+  /** Its state at that time. */
+  readonly mark: string;
+  readonly names: References;
+}
+
+/**
+ * The content of a file that is no larger than this stays in memory. A name takes some 150 bytes in the file.
+ */
+const MAX_KNOWN_BYTES = 4 * 1024 * 1024;
+
 /** The references of one root. */
 export class Repositories {
   readonly #root: Root;
@@ -61,6 +75,8 @@ export class Repositories {
   readonly #db: ImageDb;
 
   readonly #copy: NamesCopy;
+
+  readonly #known = new Map<string, KnownFile>();
 
   constructor(root: Root, db = new ImageDb(root)) {
     this.#root = root;
@@ -77,31 +93,64 @@ export class Repositories {
   }
 
   /**
+   * Returns the image that `reference` names; undefined for an unknown name. A file that is unchanged since
+   * the last call is not read again.
+   * @throws {@link LayerstackError} as {@link read}.
+   */
+  async find(reference: Reference): Promise<ImageID | undefined> {
+    for (const path of this.#paths()) {
+      const id = (await this.#unchanged(path)).get(reference);
+      if (id !== undefined) return id;
+    }
+    return undefined;
+  }
+
+  async #unchanged(path: string): Promise<References> {
+    const { changes, layout } = this.#root;
+    const file = statEntry(layout.at(path));
+    const mark = file && isOldEnough(file.ctimeMs) ? markOf(file) : undefined;
+    if (mark === undefined || file === undefined || changes.pending() !== undefined) return this.#file(path);
+    const known = this.#known.get(path);
+    if (known?.mark === mark) return known.names;
+    const names = await this.#file(path);
+    if (file.size <= MAX_KNOWN_BYTES) this.#known.set(path, { mark, names });
+    return names;
+  }
+
+  /**
    * Returns the references that can be read. A damaged file gives none, and a warning: its images are shown
    * without names.
    */
   async readable(): Promise<References> {
-    const damaged = await this.damaged();
-    if (damaged.length === 0) return this.read();
-    for (const { path, message } of damaged)
-      this.#root.log.warn(`${DONE_BUT}images are shown without their names`, { path, error: message });
-    const left = this.#paths().find((path) => damaged.every((file) => file.path !== path));
-    return left === undefined ? parseReferences(undefined, '') : this.#file(left);
+    const files = await this.#examine();
+    for (const { damage } of files)
+      if (damage)
+        this.#root.log.warn(`${DONE_BUT}images are shown without their names`, {
+          path: damage.path,
+          error: damage.message,
+        });
+    const [references = parseReferences(undefined, ''), packed] = files.flatMap(({ names }) => names ?? []);
+    if (packed) addMissing(references, packed);
+    return references;
   }
 
   /** Returns those of the two files that cannot be read, as paths relative to the root, and why. */
   async damaged(): Promise<DamagedFile[]> {
-    const damaged: DamagedFile[] = [];
-    for (const path of this.#paths()) {
+    return (await this.#examine()).flatMap(({ damage }) => damage ?? []);
+  }
+
+  /** Reads each of the two files once. */
+  async #examine(): Promise<{ readonly names?: Parsed; readonly damage?: DamagedFile }[]> {
+    const examine = async (path: string): Promise<{ names: Parsed } | { damage: DamagedFile }> => {
       try {
-        await this.#file(path);
+        return { names: await this.#file(path) };
       } catch (error) {
         if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
         if (isPlanted(error) && error.path !== this.#root.layout.at(path)) throw error;
-        damaged.push({ path, message: error.message });
+        return { damage: { path, message: error.message } };
       }
-    }
-    return damaged;
+    };
+    return Promise.all(this.#paths().map(examine));
   }
 
   /** Returns the names that {@link restore} would write. */
@@ -239,9 +288,7 @@ export class Repositories {
       this.#file(packedRepositories),
     ]);
     const [classicText, packedText] = [references.serialize(), packed.serialize()];
-    for (const [id, list] of packed.byImage())
-      for (const reference of list)
-        if (references.get(reference) === undefined) references.set(reference, id);
+    addMissing(references, packed);
     return { references, packed, classicText, packedText };
   }
 
@@ -265,6 +312,12 @@ export class Repositories {
 }
 
 type Parsed = ReturnType<typeof parseReferences>;
+
+/** Adds the names of packed images that Docker's file does not have. */
+function addMissing(references: Parsed, packed: Parsed): void {
+  for (const [id, list] of packed.byImage())
+    for (const reference of list) if (references.get(reference) === undefined) references.set(reference, id);
+}
 
 /** Returns the error for a file of names that had names of images, and is missing. */
 function missing(path: string): LayerstackError {

@@ -3,6 +3,7 @@
  * same layers does. Then dockerd sees the images. Containers keep working, since a mount finds the layers in
  * the form that they have. Publishing the layers removes the tars.
  */
+import { setMaxListeners } from 'node:events';
 import { chainIds, type ImageID } from '../core/digest.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
 import type { ImageConfig } from './config.ts';
@@ -47,8 +48,9 @@ async function settlePinned(
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   const stack = await layers.stack(config.diffIds);
+  const own = perLayer(signal);
   const stage = (layer: Layer): Promise<StagedLayer> | Layer =>
-    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal }) : layer;
+    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal: own }) : layer;
   const staged = await stageAll(layers, stack, stage);
   try {
     await layers.publish([staged], { signal });
@@ -57,6 +59,14 @@ async function settlePinned(
   } finally {
     for (const layer of staged) if ('writeSet' in layer) await layers.discard(layer);
   }
+}
+
+/** Returns a signal that each layer may listen to. Node warns where one has many listeners. */
+export function perLayer(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  const own = AbortSignal.any([signal]);
+  setMaxListeners(0, own);
+  return own;
 }
 
 /** Stages layers in parallel. After an error, none is left. */

@@ -277,8 +277,8 @@ export class ImageStore {
     }
     let dangling: ImageID | undefined;
     if (!prefixed) {
-      const named = (await this.#repositories.read()).get(parseReference(nameOrId));
-      if (named !== undefined && (await this.#db.read(named)) !== undefined) return named;
+      const named = await this.#repositories.find(parseReference(nameOrId));
+      if (named !== undefined && this.#db.has(named)) return named;
       dangling = named;
     }
     const found =
@@ -321,11 +321,10 @@ export class ImageStore {
     return await this.#db.parent(id);
   }
 
-  /** Returns the images that were built from `id`. */
-  async children(id: ImageID): Promise<ImageID[]> {
-    const content = new Set(await this.#db.ids());
-    const parents = [...(await this.#db.parents())];
-    return parents.filter(([child, parent]) => parent === id && content.has(child)).map(([child]) => child);
+  /** Returns the images that were built from `id`; without it, those that have no parent. */
+  async children(id: ImageID | undefined): Promise<ImageID[]> {
+    const [content, parents] = await Promise.all([this.#db.ids(), this.#db.parents()]);
+    return content.filter((child) => parents.get(child) === id);
   }
 
   /**

@@ -23,7 +23,7 @@ import { REPAIR } from './check-overlay.ts';
 import { isClassic } from './layerdb.ts';
 import { hasPacked } from './packed/entry.ts';
 import { keepLink } from './packed/publish.ts';
-import { removePacked } from './packed/remove.ts';
+import { detachPacked, removePacked } from './packed/remove.ts';
 import { classicNeeds, hasBothForms, unmountedLayers } from './second-forms.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { LayerUses, readParent } from './uses.ts';
@@ -135,12 +135,11 @@ export class LayerCollector {
   /** Renames the layers and begins to delete them. The caller holds their locks. */
   async #remove(layers: readonly CollectedLayer[]): Promise<readonly CollectedLayer[]> {
     if (layers.length === 0) return [];
+    const chainIds = layers.map(({ chainId }) => chainId);
     // Packed layers are above the others.
-    await removePacked(
-      this.#root,
-      layers.map(({ chainId }) => chainId),
-    );
-    await this.#removeClassic(layers.map(({ chainId }) => chainId));
+    const deletePacked = await detachPacked(this.#root, chainIds);
+    if (deletePacked !== undefined) this.#runLater(deletePacked());
+    await this.#removeClassic(chainIds);
     return layers;
   }
 
@@ -168,10 +167,8 @@ export class LayerCollector {
           ...flats.map(({ name, temporary }) => rename(layout.flat(name), layout.flat(temporary))),
         ],
       );
-    this.#deleteLater(
-      departing,
-      flats.map(({ temporary }) => temporary),
-    );
+    const temporaries = flats.map(({ temporary }) => temporary);
+    this.#runLater(this.#delete(departing, temporaries));
   }
 
   /** @see LayerStore.collectable */
@@ -232,8 +229,9 @@ export class LayerCollector {
       .map((name) => ({ name, temporary: `.tmp-${randomBytes(8).toString('hex')}` }));
   }
 
-  #deleteLater(layers: readonly Departing[], flats: readonly string[]): void {
-    const running = this.#delete(layers, flats).catch((error: unknown) => {
+  /** Lets a deletion run in the background. {@link drain} waits for it. */
+  #runLater(deletion: Promise<void>): void {
+    const running = deletion.catch((error: unknown) => {
       this.#root.log.warn('the files of removed layers are left to the next writer', {
         error: String(error),
       });

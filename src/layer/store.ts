@@ -29,14 +29,13 @@ import { Overlay } from './overlay.ts';
 import { findPacked, hasPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
 import { removePacked } from './packed/remove.ts';
-import { isPackedDamaged } from './packed/verify.ts';
 import { OWN_LAYER_LIMITS } from './limits.ts';
 import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
 import { classicNeeds, hasBothForms } from './second-forms.ts';
 import type { StageOptions } from './stage-options.ts';
 import type { StagedLayer } from './staged-layer.ts';
-import { Staging } from './staging.ts';
+import type { Staging } from './staging.ts';
 import { tarReaderOf, tarSourceOf, type TarReader } from './tar-source.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { Writeback } from './writeback.ts';
@@ -90,15 +89,14 @@ export class LayerStore {
   readonly #root: Root;
   readonly #db: LayerDb;
   readonly #overlay: Overlay;
-  readonly #staging: Staging;
   readonly #collector: LayerCollector;
   readonly #background = new Set<Promise<void>>();
+  #stagingArea: Promise<Staging> | undefined;
 
   constructor(root: Root) {
     this.#root = root;
     this.#db = new LayerDb(root.layout);
     this.#overlay = new Overlay(root.layout);
-    this.#staging = new Staging(root, this.#overlay);
     this.#collector = new LayerCollector(root, (chainId) => this.size(chainId));
   }
 
@@ -221,8 +219,21 @@ export class LayerStore {
    *   ERR_ABORTED; ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED,
    *   ERR_COMPRESSION_UNSUPPORTED (`layer`, `member`); ERR_STORE_READ_ONLY; any error of the source.
    */
-  stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
-    return this.#staging.stage(source, options);
+  async stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
+    return (await this.#staging()).stage(source, options);
+  }
+
+  /** The staging area, whose module is imported when a layer is first staged. */
+  #staging(): Promise<Staging> {
+    this.#stagingArea ??= import('./staging.ts').then(
+      ({ Staging }) => new Staging(this.#root, this.#overlay),
+      (error: unknown) => {
+        // The next call tries again, e.g. when files can be opened again.
+        this.#stagingArea = undefined;
+        throw error;
+      },
+    );
+    return this.#stagingArea;
   }
 
   /**
@@ -234,7 +245,7 @@ export class LayerStore {
   async stageAlone(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
     const { root } = this.#root.layout;
     let failed: { readonly error: unknown } | undefined;
-    const writeback = new Writeback(root, (error) => (failed = { error }));
+    const writeback = new Writeback(options.form ?? 'classic', root, (error) => (failed = { error }));
     const staged = await this.stage(source, options).finally(() => writeback.stop());
     if (failed === undefined) return staged;
     await this.discard(staged);
@@ -248,15 +259,15 @@ export class LayerStore {
    */
   restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
     const tar = 'writeSet' in layer ? assembleLayer(tarSourceOf(this.#root.layout, layer)) : this.tar(layer);
-    return this.#staging.stage(tar, { ...options, expectedDiffId: layer.diffId });
+    return this.stage(tar, { ...options, expectedDiffId: layer.diffId });
   }
 
   /**
    * Removes a staged layer, or leaves it to the next writer. Does nothing for a discarded or published layer.
    */
   async discard(staged: StagedLayer): Promise<void> {
-    await this.#root.aftermath.run('a layer that is not needed stays until the next writer', () =>
-      this.#staging.discard(staged),
+    await this.#root.aftermath.run('a layer that is not needed stays until the next writer', async () =>
+      (await this.#staging()).discard(staged),
     );
   }
 
@@ -273,8 +284,9 @@ export class LayerStore {
   ): Promise<PublishResult> {
     const { layers, tops, notices } = planImages(images);
     for (const notice of notices) this.#root.log.warn(notice);
+    const staging = await this.#staging();
     const staged = [...new Set(images.flat())].filter(
-      (layer): layer is StagedLayer => 'writeSet' in layer && this.#staging.isOpen(layer),
+      (layer): layer is StagedLayer => 'writeSet' in layer && staging.isOpen(layer),
     );
     const lock = await this.#lock(layers, options.signal);
     const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
@@ -312,7 +324,7 @@ export class LayerStore {
         'writeSet' in layer ? findPacked(this.#root.layout, chainId) : layer;
       const present = await Promise.all(layers.map(find));
       const published = await publishPacked(this.#root, layers, present, { signal, copies: true });
-      await this.#staging.markPublished(published);
+      await (await this.#staging()).markPublished(published);
       return lock;
     } catch (error) {
       await lock.release();
@@ -345,7 +357,10 @@ export class LayerStore {
    * @throws {@link LayerstackError} ERR_ABORTED; system errors.
    */
   async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {
-    if (layer.packed) return isPackedDamaged(this.#root.layout, layer, { deep, signal });
+    if (layer.packed) {
+      const { isPackedDamaged } = await import('./packed/verify.ts');
+      return isPackedDamaged(this.#root.layout, layer, { deep, signal });
+    }
     try {
       const compared = await compareLayer(this.#root.layout, layer, {
         contents: deep,
@@ -380,7 +395,7 @@ export class LayerStore {
     await using _lock = await this.#lock(layers, signal, staged.packed ? [] : [REPAIR]);
     if (staged.packed) {
       const published = await this.#publishPacked(layers, chainId, signal);
-      await this.#staging.markPublished(published);
+      await (await this.#staging()).markPublished(published);
       return;
     }
     await using _guard = await guard(layer);
@@ -515,7 +530,7 @@ export class LayerStore {
     );
     const isPublished = (layer: StagedLayer): boolean =>
       layer.packed ? packed.includes(layer) : named.has(layer.cacheId);
-    await this.#staging.markPublished(staged.filter(isPublished));
+    await (await this.#staging()).markPublished(staged.filter(isPublished));
   }
 
   /** Takes the locks of all layers that may be made. */

@@ -1,9 +1,11 @@
 /**
  * Writes staged files to disk while more are being staged. Publishing must wait until all are written.
- * Without this, the disk would be idle until then (measured: a fifth of the whole time of a load).
+ * Without this, the disk would be idle until then (measured: a fifth of the whole time of a load). The disk
+ * begins to write large files without it (native/sys/early_writeback), so packed layers do not need it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { call, native } from '../system/native.ts';
+import type { LayerForm } from './stage-options.ts';
 
 /** The delay before the first write. Small layers are published before it. */
 const FIRST_MS = 600;
@@ -18,12 +20,13 @@ export class Writeback {
   readonly #done: Promise<void>;
 
   /**
+   * @param form - the form in which layers are staged
    * @param directory - any directory in the store's file system
    * @param onError - receives a failed write. The caller must fail then: the kernel reports the failure only
    *   once, here, and not again to the sync of publishing.
    */
-  constructor(directory: string, onError: (error: unknown) => void) {
-    this.#done = this.#run(directory).catch(onError);
+  constructor(form: LayerForm, directory: string, onError: (error: unknown) => void) {
+    this.#done = form === 'packed' ? Promise.resolve() : this.#run(directory).catch(onError);
   }
 
   /** Stops. Resolves when the last write has ended. */

@@ -8,9 +8,9 @@ import { hostname } from 'node:os';
 import { basename } from 'node:path';
 import { containerConfig, givenConfig, type ContainerOverrides } from '../container/config.ts';
 import type { BundleSource } from '../container/bundle.ts';
-import { readContainerFile, readHostConfig } from '../container/decodable.ts';
-import { hostConfigDocument, hostnameOf, type HostConfig } from '../container/documents.ts';
-import type { HostSettings } from '../container/spec/settings.ts';
+import { readHostConfig } from '../container/decodable.ts';
+import { hostnameOf, type HostConfig } from '../container/documents.ts';
+import { hostSettings } from '../container/spec/settings.ts';
 import { refuseUnsupported, thisMachine } from '../container/spec/unsupported.ts';
 import { validateCreate } from '../container/validate.ts';
 import { digestOf, hexOf } from '../core/digest.ts';
@@ -63,10 +63,3 @@ export async function archiveBundle(
 
 /** Refuses named volumes, which belong to a store. An archive does not belong to a store. */
 const noVolume = (): undefined => undefined;
-
-function hostSettings(hostConfig: HostConfig): HostSettings {
-  return readContainerFile('hostconfig.json', Buffer.from(hostConfigDocument(hostConfig)), {
-    what: 'the host config',
-    code: 'ERR_INVALID_ARGUMENT',
-  }) as HostSettings;
-}

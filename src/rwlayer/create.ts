@@ -99,6 +99,7 @@ export function createSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer)
 
 function initSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
   const { initId, initLink, lowers, directories = lowers } = layer;
+  if (initId === undefined) return [];
   const below = directories.map((directory) => layout.lower(directory));
   return [
     ...overlay.createSteps(initId),
@@ -109,12 +110,13 @@ function initSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchSt
 }
 
 function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
-  const { mountId, link, initLink, lowers, sealed } = layer;
+  const { mountId, link, initId, initLink, lowers, sealed } = layer;
   const [below] = sealed;
+  const init = initId === undefined ? [] : [`l/${initLink}`];
   return [
     ...(below === undefined ? [] : childSteps(layout, overlayOf(layout, below), mountId)),
     ...directorySteps(layout, overlay, layer),
-    ...overlay.stackSteps({ id: mountId, link, lowers: [...sealed, `l/${initLink}`, ...lowers] }),
+    ...overlay.stackSteps({ id: mountId, link, lowers: [...sealed, ...init, ...lowers] }),
     ...entrySteps(layout, layer),
   ];
 }
@@ -137,14 +139,15 @@ function directorySteps(layout: Layout, overlay: Overlay, { mountId, sealed }: N
  * another one depends on it.
  */
 export function createMarkers({ initId, mountId }: NewRwLayer): Marker[] {
-  return [`overlay2.${initId}`, `overlay2.${mountId}`];
+  return [...(initId === undefined ? [] : [`overlay2.${initId}` as const]), `overlay2.${mountId}`];
 }
 
 /** Returns the parts that {@link createSteps} makes: the trees, and the short names that lead to them. */
 export function createdParts(layout: Layout, layer: NewRwLayer): { trees: string[]; links: BatchStep[] } {
   const links = [layer.link, layer.initLink];
+  const overlays = [layer.mountId, ...(layer.initId === undefined ? [] : [layer.initId])];
   return {
-    trees: [layout.mount(layer.key), layout.overlay(layer.mountId), layout.overlay(layer.initId)],
+    trees: [layout.mount(layer.key), ...overlays.map((overlay) => layout.overlay(overlay))],
     links: links.map((link) => ({ op: 'unlink', path: layout.link(link), missing: true })),
   };
 }

@@ -1,10 +1,12 @@
 /** Finds the lowers of an RW layer for a mount. Only this file knows where lowers come from. */
 import { dirname, join } from 'node:path';
+import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import { parseLowers } from '../layer/overlay.ts';
 import { isClassic } from '../layer/layerdb.ts';
 import { openChain } from '../layer/packed/chain.ts';
+import { MAX_LAYERS } from '../layer/plan.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
@@ -22,7 +24,7 @@ export interface Lowers extends AsyncDisposable {
 
 /**
  * Opens the lowers: those of `lower`, with the mounts of packed layers in place of their names, or one flat
- * tree if the kernel mounts only one lower.
+ * tree if the kernel cannot stack them.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short
  *   names, or a packed layer was changed; the errors of {@link flatLower}.
  */
@@ -34,7 +36,7 @@ export async function openLowers(
 ): Promise<Lowers> {
   const { layout, caps } = root;
   if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
-  if (caps.mountMethod === 'flat' && layer.parent !== undefined)
+  if (layer.parent !== undefined && (caps.mountMethod === 'flat' || isTooDeep(root, layer, layer.parent)))
     return constant([await flatLower(root, layers, layer.parent, { initId: layer.initId, signal })]);
   return openDirectories(root, layers, layer);
 }
@@ -65,6 +67,11 @@ export async function openDirectories(root: Root, layers: LayerStore, layer: RwL
     packed: chain.packed,
     [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
   };
+}
+
+/** Returns whether overlayfs cannot stack the lowers: an image of the greatest depth, and its init layer. */
+function isTooDeep(root: Root, layer: RwLayer, parent: ChainID): boolean {
+  return isClassic(root, parent) && namedLowers(root, layer).length > MAX_LAYERS;
 }
 
 function constant(list: readonly string[]): Lowers {

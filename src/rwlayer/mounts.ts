@@ -328,10 +328,13 @@ function useMarker({ key }: RwLayer, token: string): Marker {
   return `held.${key}.${token}`;
 }
 
-/** Returns whether a mount may have failed because a lower that `lower` names has changed or is missing. */
+/**
+ * Returns whether a mount may have failed because a lower that `lower` names has changed or is missing, or
+ * because they are too many to stack.
+ */
 function mayBeOutdated(error: unknown): boolean {
   return (
-    LayerstackError.is(error, 'ERR_STORE_CORRUPT', 'ERR_LAYER_NOT_FOUND') ||
+    LayerstackError.is(error, 'ERR_STORE_CORRUPT', 'ERR_LAYER_NOT_FOUND', 'ERR_LAYER_DEPTH') ||
     isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EINVAL')
   );
 }

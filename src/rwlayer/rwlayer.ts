@@ -70,7 +70,7 @@
  * const fork = newRwLayer({ key: id, owner: `container ${name}` }, base, sealed);
  * ```
  *
- * Containers and snapshots are the only owners so far.
+ * Containers, snapshots and build steps (build/step-layer.ts) are the owners so far.
  */
 import type { ChainID } from '../core/digest.ts';
 import { newLinkId, newOverlayId } from '../layer/overlay.ts';
@@ -105,7 +105,6 @@ export interface Base extends Pick<RwLayer, 'parent'> {
 export interface NewRwLayer extends RwLayer, Base {
   /** The short names of the sealed uppers between it and its init layer, topmost first. */
   readonly sealed: readonly string[];
-  readonly initId: string;
   /** The short name of its directory. */
   readonly link: string;
   readonly initLink: string;
@@ -129,4 +128,9 @@ export function newRwLayer(
     ...{ key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId() },
     ...{ parent, lowers, directories, sealed },
   };
+}
+
+/** Returns the RW layer without its init layer: it shows the image alone. It needs a layer below. */
+export function withoutInit(layer: NewRwLayer): NewRwLayer {
+  return { ...layer, initId: undefined };
 }

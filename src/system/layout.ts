@@ -60,10 +60,14 @@ export class Layout {
   /** See snapshot/expire.ts. */
   readonly expiring = 'layerstack/expiring';
   readonly partials = 'layerstack/partial';
+  /** See build/context/scratch.ts. */
+  readonly contexts = 'layerstack/contexts';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
   /** See container/run/directory.ts. */
   readonly runs = 'layerstack/runs';
+  /** The caches of `RUN --mount=type=cache`, which stay between builds. */
+  readonly buildCaches = 'layerstack/build-cache';
   /** Layers that are stored as their tars, and the images of which they are a part. */
   readonly packed = 'layerstack/packed';
   readonly packedLayers = 'layerstack/packed/layers';
@@ -147,6 +151,9 @@ export class Layout {
   container(id: string, file?: string): string {
     return join(this.containers, id, file);
   }
+  buildCache(name: string): string {
+    return join(this.buildCaches, name);
+  }
   /** `name` is `<container>` or `<container>.rm`. */
   run(name: string, file?: string): string {
     return join(this.runs, name, file);
@@ -201,6 +208,10 @@ export class Layout {
   /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
   partial(name: string): string {
     return join(this.partials, name);
+  }
+  /** The files of one build; `name` is `.tmp-<random>`. */
+  context(name: string): string {
+    return join(this.contexts, name);
   }
   /**
    * The file with the DiffID of a layer, named by the digest of the blob that was pulled or pushed for it.

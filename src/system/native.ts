@@ -393,6 +393,48 @@ export interface TreeUnpack {
   abort(): void;
 }
 
+export interface TreeCopyOptions {
+  /** Absolute. Links cannot lead out of it. */
+  readonly root: string;
+  /** Clean paths below it, links followed; '' is the root. */
+  readonly sources: readonly (string | Uint8Array)[];
+  /** What each source is called in the target, if it is not the content of a directory. */
+  readonly names: readonly (string | Uint8Array)[];
+  /** Of a .dockerignore: patterns of paths below `root`; `!` takes back in. The last match decides. */
+  readonly rules: readonly string[];
+  /** The same for the names of files, and for the paths in a source directory. */
+  readonly excludes: readonly string[];
+  /** Copies a directory under its name, not only its content. */
+  readonly keepNames: boolean;
+  /** Extracts a source that is a tar, plain or compressed. */
+  readonly extract: boolean;
+  /** Of everything that is not extracted. Default: as in the source. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
+  /** Of files and directories that are not extracted. Default: as in the source. */
+  readonly mode?: number | undefined;
+}
+
+export interface TreeCopyTarget {
+  /** Absolute. Links cannot lead out of it. */
+  readonly root: string;
+  /** Missing directories are made. */
+  readonly path: string;
+  /** Files go into a directory at `path`, also if it does not exist yet. */
+  readonly directory: boolean;
+}
+
+/** Copies from one root into another, on a thread of its own. Nothing is synced. */
+export interface TreeCopy {
+  readonly result: Promise<{
+    /** SHA-256 in hex of what is copied: names, kinds, modes, owners, attributes, contents; no times. */
+    readonly digest: string;
+    readonly members: number;
+    readonly warnings: readonly LayerWarning[];
+  }>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
 export interface ErofsImageOptions {
   /**
    * An absolute directory: the root itself, or, with `lowers` (topmost first), the directory that they are
@@ -717,6 +759,13 @@ export interface Native {
   /** Stats `path` inside `root`. A link at its end is followed only where the path ends in `/` or `/.`. */
   statInRoot(root: string, path: string): Promise<RootPathStat>;
   TreeUnpack: new (options: TreeUnpackOptions) => TreeUnpack;
+  /**
+   * Without a target, only takes the digest. Rejects with the path of a source (ENOENT also for one that the
+   * rules exclude) or of the target, and as {@link TreeUnpack} does.
+   */
+  TreeCopy: new (options: TreeCopyOptions, target?: TreeCopyTarget) => TreeCopy;
+  /** Returns the paths below `root` that match a pattern and are not excluded by rules, sorted. */
+  matchPaths(root: string, pattern: string, rules: readonly string[]): Promise<readonly Uint8Array[]>;
 
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;

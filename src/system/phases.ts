@@ -6,7 +6,7 @@ import { channel } from 'node:diagnostics_channel';
 
 /** A finished part of long work. */
 export interface PhaseRecord {
-  readonly operation: 'load' | 'pull' | 'push' | 'save' | 'commit' | 'import' | 'export';
+  readonly operation: 'load' | 'pull' | 'push' | 'save' | 'commit' | 'import' | 'export' | 'build';
   /** The part of the operation, e.g. `stage`; `total` is the whole. */
   readonly phase: string;
   readonly durationMs: number;

@@ -18,6 +18,7 @@ const LINE_BYTES = 64 * 1024;
 
 /** Reads a whole file; undefined where it is missing. @throws system error EISDIR for a directory. */
 export async function readStoreFile(path: string, maxBytes: number): Promise<Buffer | undefined> {
+  if (isMissing(path)) return undefined;
   const [bytes] = await call(native.readStoreFiles([path], maxBytes));
   return bytes ?? undefined;
 }
@@ -68,6 +69,7 @@ export function isPlanted(error: unknown): error is LayerstackError & { readonly
 
 /** Returns the names in a directory; undefined where it is missing. */
 export async function listDirectory(path: string): Promise<string[] | undefined> {
+  if (isMissing(path)) return undefined;
   return (await call(native.listStoreDirectory(path))) ?? undefined;
 }
 
@@ -85,6 +87,11 @@ export async function openStoreFile(path: string, flags: number, mode = 0o600): 
 /** {@link openStoreFile} for a caller that wants the descriptor, and closes it. */
 export function openStoreFd(path: string, flags: number, mode = 0o600): number {
   return callSync(() => native.openStoreFile(path, flags, mode));
+}
+
+/** Spares the trip to another thread: a store lacks most of the files and directories that it may have. */
+function isMissing(path: string): boolean {
+  return callSync(() => native.statStoreEntry(path)) === null;
 }
 
 function unlessElse<T>(read: () => T | undefined): T | undefined {

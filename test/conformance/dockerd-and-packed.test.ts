@@ -75,4 +75,27 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root with p
     const output = await withDockerd((dockerd) => dockerd.docker('start', '-a', 'early'), other);
     expect(output).not.toBe('');
   });
+
+  test('after a pack it has neither the image nor its containers, and after a settle it has both again', async () => {
+    const third = new LayerstackCli(join(scratch, 'third'));
+    await third.run('load', '-i', fixtures().whole);
+    const id = (await third.run('create', '--name', 'early', IMAGE)).trim();
+    const known = () =>
+      withDockerd(
+        async (dockerd) => [
+          (await dockerd.docker('images', '-aq', '--no-trunc')) === '' ? 'no image' : 'an image',
+          await dockerd.docker('ps', '-aq', '--no-trunc'),
+        ],
+        third,
+      );
+    expect(await known()).toEqual(['an image', id]);
+    await third.run('pack', IMAGE);
+    expect(await known()).toEqual(['no image', '']);
+    expect(await third.run('containers', '-a', '--format', '{{.Names}}')).toBe('early');
+    const files = readdirSync(join(third.root, 'containers', id));
+    expect(files).toContain('config.v2.json');
+    await third.run('settle', IMAGE);
+    expect(await known()).toEqual(['an image', id]);
+    expect(await withDockerd(async (dockerd) => dockerd.docker('start', '-a', 'early'), third)).not.toBe('');
+  });
 });

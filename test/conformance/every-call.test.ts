@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
-import { TestStore, IMAGE } from '../support/test-store.ts';
+import { archiveOfMembers, chunks, TestStore, IMAGE } from '../support/test-store.ts';
 import { Injector, type Errno, type Injected } from '../support/inject.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
@@ -30,8 +30,13 @@ const CASES: Readonly<Record<string, Case>> = {
   mount: { words: ['mount', 'other'] },
   unmount: { words: ['unmount', 'other'], before: [['mount', 'other']] },
   cp: { words: ['cp', 'FILES/one', 'build:/one'] },
+  'load --packed': { words: ['load', '-q', '--packed', '-i', 'FILES/packed.tar'] },
   'save -o': { words: ['save', '-q', '-o', 'OUT/archive.tar', IMAGE] },
 };
+
+/** A docker-archive of an image with two layers. */
+const archiveOf = (name: string): Buffer =>
+  archiveOfMembers([[{ name, content: name }], [{ name: `.wh.${name}`, content: '' }]], {}, `${name}:1`);
 
 describe.runIf(havePeers('cc'))('at any call', () => {
   let fixture: TestStore;
@@ -46,10 +51,13 @@ describe.runIf(havePeers('cc'))('at any call', () => {
     writeFileSync(join(mount.path, 'new'), 'content');
     await mount.unmount();
     for (const name of ['build', 'other']) await (await fixture.store.containers.mount(name)).unmount(); // makes overlayfs write its marks, once
+    // Its directories are in the store before: an image that is not loaded leaves no others.
+    await fixture.store.images.load(chunks(archiveOf('known')), { form: 'packed' });
     await fixture.store.close();
     template = fixture.root;
     mkdirSync(join(fixture.scratch, 'files'));
     writeFileSync(join(fixture.scratch, 'files/one'), 'one');
+    writeFileSync(join(fixture.scratch, 'files/packed.tar'), archiveOf('packed'));
     injector = await Injector.build(fixture.scratch);
   });
 

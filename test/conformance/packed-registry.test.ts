@@ -1,6 +1,8 @@
 /** Packed images go to a registry, and come from one, as extracted ones do. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { holdSettling } from '../support/held-settling.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
 import { must } from '../support/process.ts';
@@ -69,5 +71,23 @@ describe.runIf(havePeers('docker-registry', 'skopeo'))('a registry and packed im
     await pulling.run('settle', name);
     expect(await pulling.run('fsck', '--deep')).toBe('');
     expect(compareTrees(await rootfsOf(pulling, name), await rootfsOf(classic, IMAGE))).toEqual([]);
+  });
+
+  test('a pull with form auto returns a packed image, and settles it in the background', async () => {
+    using settling = holdSettling();
+    const root = join(scratch, 'auto');
+    const pulling = await Layerstack.open({ root });
+    try {
+      await pulling.registry.pull(name, { form: 'auto' });
+      await settling.begun;
+      expect((await pulling.images.list())[0]?.Form).toBe('packed');
+      settling.release();
+    } finally {
+      await pulling.close();
+    }
+    const settled = new LayerstackCli(root);
+    expect(await settled.run('images', '--format', '{{.Form}}')).not.toBe('packed');
+    expect(await settled.run('fsck')).toBe('');
+    expect(compareTrees(await rootfsOf(settled, name), await rootfsOf(classic, IMAGE))).toEqual([]);
   });
 });

@@ -9,9 +9,10 @@ import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { CRUN } from '../support/crun.ts';
 import { HttpServer } from '../support/http-server.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
-import { findProgram, havePeers } from '../support/peers.ts';
+import { havePeers } from '../support/peers.ts';
 import { run, type Ran } from '../support/process.ts';
 import { mountsBelow } from '../support/scratch.ts';
 import { runOnTerminal } from '../support/terminal.ts';
@@ -369,25 +370,6 @@ describe.runIf(havePeers('crun'))('layerstack run with crun', () => {
     expect(runs()).toEqual([]);
   });
 });
-
-/**
- * crun runs nothing on a host with both kinds of cgroups. There it gets one kind, and no device rules, which
- * need CAP_SYS_RESOURCE.
- */
-const CRUN = `#!/bin/sh
-stat -f -c %T /sys/fs/cgroup | grep -q cgroup2 && exec ${findProgram('crun') ?? 'crun'} "$@"
-for word; do
-  test "$before" = --bundle && bundle=$word
-  before=$word
-done
-test -n "$bundle" && ${process.execPath} -e '
-  const { readFileSync, writeFileSync } = require("node:fs");
-  const spec = JSON.parse(readFileSync(process.argv[1], "utf8"));
-  spec.linux.resources = {};
-  writeFileSync(process.argv[1], JSON.stringify(spec));
-' "$bundle/config.json"
-exec unshare --mount sh -c 'umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec crun "$@"' crun "$@"
-`;
 
 /** The root file system of the only container that is mounted. */
 function rootfs(): string {

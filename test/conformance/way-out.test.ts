@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { goJson } from '../../src/core/go-json.ts';
-import { applyChanges } from '../../src/dockerfile/instructions.ts';
+import { applyChanges } from '../../src/dockerfile/changes.ts';
 import { dockerContainerConfig, EMPTY_CONTAINER_CONFIG } from '../../src/image/container-config.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';

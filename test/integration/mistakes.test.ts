@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Registry } from '../../src/app/registry.ts';
-import { SIGNATURES as CONTAINERS } from '../../src/app/signatures/containers.ts';
-import { SIGNATURES as IMAGES } from '../../src/app/signatures/images.ts';
-import { SIGNATURES as REGISTRY } from '../../src/app/signatures/registry.ts';
-import { SIGNATURES as STORE } from '../../src/app/signatures/store.ts';
+import { signatures as containers } from '../../src/app/signatures/containers.ts';
+import { signatures as images } from '../../src/app/signatures/images.ts';
+import { signatures as registry } from '../../src/app/signatures/registry.ts';
+import { signatures as store } from '../../src/app/signatures/store.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import type { Parameter, Shape } from '../../src/core/arguments.ts';
 import { rejection } from '../support/errors.ts';
@@ -48,7 +48,7 @@ const census = (): string =>
     .update(readdirSync(fixture.root, { recursive: true }).sort().join('\n'))
     .digest('hex');
 
-const methods = [STORE, IMAGES, CONTAINERS, REGISTRY].flatMap((file) => Object.entries(file.methods));
+const methods = [store, images, containers, registry].flatMap((file) => Object.entries(file().methods));
 const withOptions = methods.flatMap(([name, { parameters }]) =>
   parameters.flatMap(({ shape, optional }, at) =>
     optional && typeof shape === 'object' && 'object' in shape ? [[name, parameters, at] as const] : [],

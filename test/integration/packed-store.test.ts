@@ -1,8 +1,10 @@
 /** Packed images in a store: what is on disk, and that every use of them equals that of extracted images. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   openSync,
   closeSync,
   readdirSync,
@@ -19,6 +21,7 @@ import type { StoreFinding } from '../../src/core/store-finding.ts';
 import type { FsckOptions } from '../../src/app/fsck.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
+import { holdSettling } from '../support/held-settling.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
@@ -44,6 +47,9 @@ afterEach(async () => {
 });
 
 const packed = (path = ''): string => join(root, 'layerstack/packed', path);
+
+/** Returns whether an entry of `layers` is a layer, and not files that are being written or deleted. */
+const isLayer = (name: string): boolean => !name.startsWith('.tmp-');
 
 /** Returns what fsck finds. */
 const findings = async (options: FsckOptions = {}): Promise<StoreFinding[]> => {
@@ -93,8 +99,27 @@ describe('load with form packed', () => {
     await store.images.load(archive, { form: 'packed' });
     const deleted = await store.images.remove(NAME);
     expect(deleted.filter((record) => 'Deleted' in record)).toHaveLength(3);
-    expect(readdirSync(packed('layers'))).toEqual([]);
     expect(await store.images.list()).toEqual([]);
+    expect(readdirSync(packed('layers')).filter(isLayer)).toEqual([]);
+    await store.close(); // waits for the files
+    expect(readdirSync(packed('layers'))).toEqual([]);
+    expect(readdirSync(join(root, 'layerstack/sessions'))).toEqual([]);
+  });
+
+  it('leaves the files of a removed image that cannot be deleted to the next writer', async () => {
+    await store.images.load(archive, { form: 'packed' });
+    const [layer] = readdirSync(packed('layers')) as [string];
+    // The directory with the removed layers cannot be deleted while something is mounted in it.
+    const blocker = join(packed('layers'), layer, 'mounted');
+    mkdirSync(blocker);
+    execFileSync('mount', ['-t', 'tmpfs', 'none', blocker]);
+    await store.images.remove(NAME);
+    await store.close();
+    const left = readdirSync(packed('layers'));
+    expect(left).toEqual([expect.stringMatching(/^\.tmp-/)]);
+    for (const mount of mountsBelow(packed('layers'))) execFileSync('umount', [mount]);
+    await (await Layerstack.open({ root })).close();
+    expect(readdirSync(packed('layers'))).toEqual([]);
   });
 
   it('leaves nothing behind after a layer with another digest', async () => {
@@ -197,12 +222,14 @@ describe('a packed image', () => {
     expect(readFileSync(join(mount.path, 'twice'), 'utf8')).toBe('second, longer');
     await mount.unmount();
     await store.containers.remove(container);
+    await store.close();
     expect(readdirSync(packed('layers'))).toEqual([]);
   });
 
   it('is pruned when nothing uses it', async () => {
     await store.images.prune({ all: true });
     expect(await store.images.list()).toEqual([]);
+    await store.close();
     expect(readdirSync(packed('layers'))).toEqual([]);
   });
 
@@ -258,6 +285,27 @@ describe('settle', () => {
         );
   });
 
+  it('takes a signal for many layers, and Node warns of no leak', async () => {
+    const image = imageOf(
+      Array.from({ length: 12 }, (_, at) => layerOf({ [`layer-${String(at)}`]: 'x' })),
+      { tags: ['many:1'] },
+    );
+    await store.images.load(writeArchive(join(scratch, 'many.tar'), dockerArchive([image])), {
+      form: 'packed',
+    });
+    const warnings: Error[] = [];
+    const listen = (warning: Error): number => warnings.push(warning);
+    process.on('warning', listen);
+    try {
+      const { signal } = new AbortController();
+      await store.images.settle('many:1', { signal });
+      await store.images.pack('many:1', { signal });
+    } finally {
+      process.off('warning', listen);
+    }
+    expect(warnings).toEqual([]);
+  });
+
   it('keeps containers working, mounted or not', async () => {
     await store.images.load(archive, { form: 'packed' });
     const container = await store.containers.create(NAME);
@@ -295,6 +343,20 @@ describe('settle', () => {
 
   it('runs behind the caller of a load with form auto', async () => {
     await store.images.load(archive, { form: 'auto' });
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect((await store.images.list())[0]?.Form).toBeUndefined();
+    expect(readdirSync(packed('layers'))).toEqual([]);
+  });
+
+  it('runs behind the caller of an import with form auto, which has a packed image', async () => {
+    using settling = holdSettling();
+    const layer = RICH.layers[0]?.tar ?? Buffer.alloc(0);
+    writeFileSync(join(scratch, 'layer.tar'), layer);
+    await store.images.import(join(scratch, 'layer.tar'), { reference: 'made:1', form: 'auto' });
+    await settling.begun;
+    expect(await store.images.list()).toMatchObject([{ RepoTags: ['made:1'], Form: 'packed' }]);
+    settling.release();
     await store.close();
     store = await Layerstack.open({ root });
     expect((await store.images.list())[0]?.Form).toBeUndefined();

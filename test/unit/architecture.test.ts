@@ -23,6 +23,7 @@ const RANKS = [
   ['snapshot'],
   ['transfer'],
   ['packed'],
+  ['build'],
   ['app'],
 ];
 /** A folder of native includes from itself and from those before it. Only the last one knows Node. */

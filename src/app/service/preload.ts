@@ -8,7 +8,9 @@
 export async function preload(): Promise<void> {
   await Promise.all([
     import('undici'),
+    import('../build-image.ts'),
     import('../doctor.ts'),
+    import('../event-reader.ts'),
     import('../fsck.ts'),
     import('../late/archives.ts'),
     import('../late/containers.ts'),
@@ -20,6 +22,9 @@ export async function preload(): Promise<void> {
     import('../../container/create.ts'),
     import('../../container/networks.ts'),
     import('../../container/rename.ts'),
+    import('../../layer/packed/mount.ts'),
+    import('../../layer/packed/verify.ts'),
+    import('../../layer/staging.ts'),
     import('../../layer/zstd.ts'),
   ]);
 }

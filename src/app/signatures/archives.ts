@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "store.archives.open": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
     "store.archives.mount": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
@@ -55,4 +55,4 @@ export const SIGNATURES: Signatures = {
     "options 7": {"keys":{"force":"boolean"}},
     "StorelessOptions": {"keys":{"directory":"string","image":"string","platform":"string","verify":"boolean","readOnly":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"}}},
   },
-};
+});

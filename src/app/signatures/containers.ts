@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "store.containers.create": {"parameters":[{"name":"image","shape":"string"},{"name":"options","shape":{"object":"CreateOptions"},"optional":true}],"async":true},
     "store.containers.run": {"parameters":[{"name":"image","shape":"string"},{"name":"options","shape":{"object":"RunOptions"},"optional":true}],"async":true},
@@ -52,4 +52,4 @@ export const SIGNATURES: Signatures = {
     "ExportOptions": {"keys":{"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "DiskImageOptions": {"keys":{"format":{"one":["erofs","ext4"]},"size":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
   },
-};
+});

@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "store.images.load": {"parameters":[{"name":"source","shape":{"either":["string",{"object":"AsyncIterable"}]}},{"name":"options","shape":{"object":"LoadOptions"},"optional":true}],"async":true},
     "store.images.save": {"parameters":[{"name":"images","shape":{"either":["string",{"list":"string"}]}},{"name":"options","shape":{"object":"SaveOptions"},"optional":true}]},
@@ -10,6 +10,7 @@ export const SIGNATURES: Signatures = {
     "store.images.writeDisk": {"parameters":[{"name":"fd","shape":"number"},{"name":"image","shape":"string"},{"name":"options","shape":{"object":"DiskImageOptions"},"optional":true}],"async":true},
     "store.images.settle": {"parameters":[{"name":"image","shape":"string"},{"name":"options","shape":{"object":"SettleOptions"},"optional":true}],"async":true},
     "store.images.pack": {"parameters":[{"name":"images","shape":{"either":["string",{"list":"string"}]}},{"name":"options","shape":{"object":"PackOptions"},"optional":true}],"async":true},
+    "store.images.build": {"parameters":[{"name":"context","shape":{"either":["string",{"object":"Readable"}]}},{"name":"options","shape":{"object":"BuildOptions"},"optional":true}],"async":true},
     "store.images.list": {"parameters":[{"name":"options","shape":{"object":"ListOptions"},"optional":true}],"async":true},
     "store.images.inspect": {"parameters":[{"name":"image","shape":"string"}],"async":true},
     "store.images.history": {"parameters":[{"name":"image","shape":"string"}],"async":true},
@@ -26,10 +27,12 @@ export const SIGNATURES: Signatures = {
     "DiskImageOptions": {"keys":{"format":{"one":["erofs","ext4"]},"size":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "SettleOptions": {"keys":{"signal":{"object":"AbortSignal"}}},
     "PackOptions": {"keys":{"signal":{"object":"AbortSignal"}}},
+    "Readable": {"methods":["_read","read","setEncoding","pause","resume","isPaused","unpipe","unshift","wrap","push","iterator","map","filter","forEach","toArray","some","find","every","flatMap","drop","take","asIndexedPairs","reduce","_destroy","destroy","addListener","emit","on","once","prependListener","prependOnceListener","removeListener","@@asyncIterator","@@asyncDispose","pipe","compose","off","removeAllListeners","setMaxListeners","getMaxListeners","listeners","rawListeners","listenerCount","eventNames"]},
+    "BuildOptions": {"keys":{"dockerfile":"string","dockerfileText":"string","tags":{"list":"string"},"target":"string","buildArgs":{"map":"string"},"labels":{"map":"string"},"noCache":"boolean","pull":"boolean","cacheFrom":{"list":"string"},"squash":"boolean","network":{"one":["none","host"]},"platform":"string","secrets":{"map":"string"},"hostConfig":{"map":"any"},"runtime":"string","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "ListOptions": {"keys":{"all":"boolean","filters":{"object":"ImageFilters"},"sharedSize":"boolean"}},
     "ImageFilters": {"keys":{"dangling":"boolean","before":{"either":["string",{"list":"string"}]},"since":{"either":["string",{"list":"string"}]},"until":{"either":["string",{"list":"string"}]},"reference":{"list":"string"},"label":{"list":"string"},"notLabel":{"list":"string"}}},
     "DeleteOptions": {"keys":{"force":"boolean","noPrune":"boolean"}},
     "PruneOptions": {"keys":{"all":"boolean","filters":{"object":"options"},"dryRun":"boolean"}},
     "options": {"keys":{"label":{"list":"string"},"notLabel":{"list":"string"},"until":{"either":["string",{"list":"string"}]}}},
   },
-};
+});

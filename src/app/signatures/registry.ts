@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "new Registry": {"parameters":[{"name":"root","shape":"string"},{"name":"options","shape":{"object":"RootOptions"},"optional":true}]},
     "store.registry.pullLayout": {"parameters":[{"name":"reference","shape":"string"},{"name":"directory","shape":"string"},{"name":"options","shape":{"object":"PullLayoutOptions & RegistryOptions"},"optional":true}],"async":true},
@@ -29,4 +29,4 @@ export const SIGNATURES: Signatures = {
     "PullOptions & RegistryOptions": {"keys":{"platform":"string","allTags":"boolean","maxConcurrentDownloads":"number","maxBytes":"number","keepBlobs":"boolean","check":"boolean","form":{"one":["classic","packed","auto"]},"signal":{"object":"AbortSignal"},"onProgress":"function","credentials":{"object":"CredentialSource"}}},
     "PushOptions & RegistryOptions": {"keys":{"compression":{"one":["gzip","zstd"]},"compressionLevel":"number","format":{"one":["docker","oci"]},"allTags":"boolean","maxConcurrentUploads":"number","monolithic":"boolean","signal":{"object":"AbortSignal"},"onProgress":"function","credentials":{"object":"CredentialSource"}}},
   },
-};
+});

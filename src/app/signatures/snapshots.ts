@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "store.snapshots.create": {"parameters":[{"name":"container","shape":{"either":["string",{"object":"Container"}]}},{"name":"options","shape":{"object":"SnapshotOptions"},"optional":true}],"async":true},
     "store.snapshots.list": {"parameters":[{"name":"options","shape":{"object":"ListSnapshotsOptions"},"optional":true}],"async":true},
@@ -31,4 +31,4 @@ export const SIGNATURES: Signatures = {
     "CommitOptions & NameOptions": {"keys":{"author":"string","message":"string","config":{"object":"ContainerConfig"},"changes":{"list":"string"},"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
     "options": {"keys":{"signal":{"object":"AbortSignal"}}},
   },
-};
+});

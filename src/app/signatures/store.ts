@@ -1,7 +1,7 @@
 /** What the public methods take. Written by `npm run signatures` from their types: change those. */
 import type { Signatures } from '../../core/arguments.ts';
 
-export const SIGNATURES: Signatures = {
+export const signatures = (): Signatures => ({
   methods: {
     "Layerstack.open": {"parameters":[{"name":"options","shape":{"object":"OpenOptions"},"optional":true}],"async":true},
     "Layerstack.diagnose": {"parameters":[{"name":"root","shape":"string","optional":true}],"async":true},
@@ -23,4 +23,4 @@ export const SIGNATURES: Signatures = {
     "ScrubOptions": {"keys":{"rate":"number","restart":"boolean","signal":{"object":"AbortSignal"}}},
     "CloseOptions": {"keys":{"signal":{"object":"AbortSignal"}}},
   },
-};
+});

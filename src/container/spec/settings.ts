@@ -7,6 +7,7 @@ import { Buffer } from 'node:buffer';
 import { readText } from '../../system/store-files.ts';
 import type { Layout } from '../../system/layout.ts';
 import { readContainerFile } from '../decodable.ts';
+import { hostConfigDocument, type HostConfig } from '../documents.ts';
 import { MAX_DOCUMENT_BYTES } from '../record.ts';
 
 /** A whole number of docker's API: a bigint if a JavaScript number cannot hold it exactly. */
@@ -147,5 +148,13 @@ export function readHostSettings(layout: Layout, id: string): HostSettings {
     what: `the host config of container ${id}`,
     code: 'ERR_STORE_CORRUPT',
     facts: { id, path: layout.at(path) },
+  }) as HostSettings;
+}
+
+/** Returns the settings of a host config without a container, with docker's defaults. */
+export function hostSettings(hostConfig: HostConfig): HostSettings {
+  return readContainerFile('hostconfig.json', Buffer.from(hostConfigDocument(hostConfig)), {
+    what: 'the host config',
+    code: 'ERR_INVALID_ARGUMENT',
   }) as HostSettings;
 }

@@ -8,7 +8,6 @@ import type { Root } from '../../system/root.ts';
 import { Overlay } from '../overlay.ts';
 import type { LayerStore } from '../store.ts';
 import type { PackedLayer } from './entry.ts';
-import { mountPacked } from './mount.ts';
 
 export interface OpenChain extends AsyncDisposable {
   /** The short names of the layers, topmost first, as `lower` of an RW layer has them. */
@@ -53,11 +52,19 @@ async function open(root: Root, layers: Pick<LayerStore, 'chain'>, top: ChainID)
   const classic = chain.find((layer) => layer.packed === undefined);
   const below =
     classic?.cacheId === undefined ? [] : await new Overlay(root.layout).lowersOf(classic.cacheId);
+  if (packed.length === 0)
+    return {
+      names: below,
+      directories: below,
+      packed: false,
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  const { mountPacked } = await import('./mount.ts');
   const mounted = await mountPacked(root, packed);
   return {
     names: [...packed.map(({ link }) => `l/${link}`), ...below],
     directories: [...mounted.lowers, ...below],
-    packed: packed.length > 0,
+    packed: true,
     [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose](),
   };
 }

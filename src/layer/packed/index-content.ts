@@ -2,15 +2,11 @@
  * Finds out whether an index belongs to a layer's tar. The kernel shows what an index says, so an index of
  * another tar would show wrong contents.
  */
-import { constants } from 'node:fs';
-import { open, unlink, type FileHandle } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import type { FileHandle } from 'node:fs/promises';
 import { throwIfAborted } from '../../core/abort.ts';
 import { hexOf, type DiffID } from '../../core/digest.ts';
-import { isSystemError } from '../../core/errors.ts';
-import { randomName } from '../../core/random.ts';
 import { call, native } from '../../system/native.ts';
+import { unnamedFile } from '../../system/unnamed-file.ts';
 import { OWN_LAYER_LIMITS } from '../limits.ts';
 
 /** The place of EROFS's superblock, and its fields that lead to the table of devices. */
@@ -18,8 +14,6 @@ const SUPERBLOCK = { at: 1024, size: 128, magic: 0xe0f5e1e2, deviceCount: 86, de
 const SLOT_BYTES = 128;
 const TAG_BYTES = 64;
 const PIECE_BYTES = 1 << 20;
-/** Node has no name for it. */
-const O_TMPFILE = 0o20000000;
 
 /** Returns whether the index names the layer's DiffID as its only device, as layerstack writes it. */
 export async function hasTag(index: FileHandle, diffId: DiffID): Promise<boolean> {
@@ -83,21 +77,4 @@ async function areEqual(a: FileHandle, b: FileHandle, signal: AbortSignal | unde
 async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(length), position });
   return buffer.subarray(0, bytesRead);
-}
-
-/** Opens an empty file without a name, or with one that is removed at once. */
-async function unnamedFile(directory: string): Promise<FileHandle> {
-  const { O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY } = constants;
-  try {
-    return await open(directory, O_TMPFILE | O_DIRECTORY | O_RDWR, 0o600);
-  } catch (error) {
-    if (!isSystemError(error, 'EOPNOTSUPP', 'EISDIR', 'ENOENT', 'EROFS')) throw error;
-  }
-  const path = join(tmpdir(), `.layerstack-index-${randomName(8).toString('hex')}`);
-  const file = await open(path, O_RDWR | O_CREAT | O_EXCL, 0o600);
-  await unlink(path).catch(async (error: unknown) => {
-    await file.close();
-    throw error;
-  });
-  return file;
 }

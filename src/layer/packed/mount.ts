@@ -3,6 +3,8 @@
  * overlay holds it. The overlay then holds the only mount of the index. The mount ends with the overlay, so
  * it needs no count. If this process dies in between, the next writer unmounts the mounts that the marker
  * names. On a root that is open read-only, the mounts have no path, and end with this process at the latest.
+ *
+ * Overlayfs stacks a limited number of lowers. Of a chain that is longer, the lowest layers share a mount.
  */
 import { close } from 'node:fs';
 import { promisify } from 'node:util';
@@ -17,7 +19,7 @@ import type { Marker } from '../../system/session.ts';
 import { isSystemError } from '../../core/errors.ts';
 import { makeDirectory, packedDirectories } from './directories.ts';
 import type { PackedLayer } from './entry.ts';
-import { openIndex } from './open-index.ts';
+import { lowersOf, openLower, type PackedLower } from './lower.ts';
 
 const closeFd = promisify(close);
 
@@ -34,14 +36,14 @@ export interface MountedIndexes extends AsyncDisposable {
  */
 export async function mountPacked(root: Root, layers: readonly PackedLayer[]): Promise<MountedIndexes> {
   const { layout } = root;
-  if (layers.length === 0) return { lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
   const method = await probeErofs(layout.root);
   if (method === 'none') throw unsupported();
-  if (root.readOnly) return openPacked(root, layers, method);
+  const stack = lowersOf(layers);
+  if (root.readOnly) return openPacked(root, stack, method);
   const name = randomName(8).toString('hex');
   const markers: Marker[] = [`lowers.${name}`];
   const directory = layout.packedLower(name);
-  const targets = layers.map((_, index) => `${directory}/${String(index)}`);
+  const targets = stack.map((_, index) => `${directory}/${String(index)}`);
   const dispose = async (): Promise<void> => {
     await root.aftermath.run('mounts of packed layers stay until the next writer', async () => {
       await removePackedLowers(layout, name);
@@ -51,8 +53,10 @@ export async function mountPacked(root: Root, layers: readonly PackedLayer[]): P
   try {
     const made = [...packedDirectories(layout), ...[directory, ...targets].map(makeDirectory)];
     await root.session().mark(markers, made);
-    for (const [index, layer] of layers.entries())
-      await mountOne(root, layer, layout.at(targets[index] ?? ''), method);
+    for (const [index, lower] of stack.entries()) {
+      const target = layout.at(targets[index] ?? '');
+      await withFiles(root, lower, (files) => mountErofs({ ...files, target, method }));
+    }
   } catch (error) {
     await dispose();
     throw error;
@@ -63,7 +67,7 @@ export async function mountPacked(root: Root, layers: readonly PackedLayer[]): P
 /** Opens the layers for readers in this process. The mounts have no path, so the root stays as it is. */
 async function openPacked(
   root: Root,
-  layers: readonly PackedLayer[],
+  lowers: readonly PackedLower[],
   method: ErofsMethod,
 ): Promise<MountedIndexes> {
   const fds: number[] = [];
@@ -71,8 +75,8 @@ async function openPacked(
     for (const fd of fds.splice(0)) await closeFd(fd);
   };
   try {
-    for (const layer of layers)
-      fds.push(await withFiles(root, layer, (files) => openErofs({ ...files, method })));
+    for (const lower of lowers)
+      fds.push(await withFiles(root, lower, (files) => openErofs({ ...files, method })));
   } catch (error) {
     await dispose();
     throw error;
@@ -80,18 +84,14 @@ async function openPacked(
   return { lowers: fds.map((fd) => `/proc/self/fd/${String(fd)}/.`), [Symbol.asyncDispose]: dispose };
 }
 
-function mountOne(root: Root, layer: PackedLayer, target: string, method: ErofsMethod): Promise<void> {
-  return withFiles(root, layer, (files) => mountErofs({ ...files, target, method }));
-}
-
 async function withFiles<T>(
   root: Root,
-  layer: PackedLayer,
+  lower: PackedLower,
   use: (files: Pick<ErofsFiles, 'fd' | 'devices'>) => Promise<T>,
 ): Promise<T> {
-  await using files = await openIndex(root, layer);
+  await using files = await openLower(root, lower);
   try {
-    return await use({ fd: files.index.fd, devices: [files.tar.fd] });
+    return await use({ fd: files.index.fd, devices: files.tars.map(({ fd }) => fd) });
   } catch (error) {
     throw isSystemError(error, 'ENODEV', 'ENOTBLK', 'EOPNOTSUPP', 'ENOSYS') ? unsupported(error) : error;
   }

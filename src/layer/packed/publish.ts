@@ -82,7 +82,9 @@ export async function publishPacked(
 /** Returns the steps that write the parent, and the short name that containers know the layer by. */
 function factSteps({ layout }: Root, { chainId, parent, layer }: Fresh): BatchStep[] {
   const write = (name: 'parent' | 'link', data: string): BatchStep => {
-    return { op: 'replace', path: layout.stagedPackedLayer(layer.writeSet, name), data, mode: 0o600 };
+    const path = layout.stagedPackedLayer(layer.writeSet, name);
+    // The syncfs of publishing covers it.
+    return { op: 'replace', path, data, mode: 0o600, sync: false };
   };
   const known = readText(layout.at(layout.packedLayer(chainId, 'link')))?.trim();
   const link = classicLink(layout, chainId) ?? known;

@@ -16,7 +16,7 @@ import type { OnProgress } from '../../core/progress.ts';
 import type { Reference } from '../../core/reference.ts';
 import { timeOf } from '../../core/time.ts';
 import { mergeConfigs } from '../../container/config.ts';
-import { applyChanges } from '../../dockerfile/instructions.ts';
+import { applyChanges } from '../../dockerfile/changes.ts';
 import type { ImageConfig } from '../../image/config.ts';
 import { EMPTY_CONTAINER_CONFIG, type ContainerConfig } from '../../image/container-config.ts';
 import { baseImage, childImage } from '../../image/generate.ts';
@@ -46,7 +46,7 @@ export interface ImportOptions {
   readonly message?: string | undefined;
   /**
    * Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config of the base; see
-   * dockerfile/instructions.ts.
+   * dockerfile/changes.ts.
    */
   readonly changes?: readonly string[] | undefined;
   /**

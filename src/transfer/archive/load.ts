@@ -139,7 +139,7 @@ export async function loadSelected<T>(
     log: stores.root.log,
     form: stagedForm(options.form),
   });
-  const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
+  const writeback = new Writeback(pool.form, stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
     const read = async (): Promise<Plan> => {

@@ -69,7 +69,7 @@ export class LayerFetch {
       maxConcurrent: options.maxConcurrentDownloads ?? DEFAULT_DOWNLOADS,
       recorder: this.#recorder,
     });
-    this.#writeback = new Writeback(root.layout.root, (error) => this.#pool.fail(error));
+    this.#writeback = new Writeback(this.#pool.form, root.layout.root, (error) => this.#pool.fail(error));
   }
 
   /** Fires when the pull can no longer succeed, or when the caller's signal fires. */

@@ -1,8 +1,8 @@
 /**
- * Fetches a file of the internet that a client of the service names by its URL (`docker import URL`). The
- * service must not give access to servers that only its machine can reach. So addresses on this machine, on
- * its link and in private networks are out of reach, whatever names or redirects lead there. No credentials
- * are sent.
+ * Fetches a file of the internet that a client of the service names by its URL (`docker import URL`), or a
+ * Dockerfile (`ADD URL`). Neither may get access to servers that only this machine can reach. So addresses on
+ * this machine, on its link and in private networks are out of reach, whatever names or redirects lead there.
+ * No credentials are sent.
  * Mirrors moby/moby: builder/remotecontext/remote.go (GetWithStatusError).
  */
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
@@ -18,6 +18,8 @@ import { discard, header, Transport, type HttpResponse } from './transport.ts';
 export interface OpenedWebFile extends AsyncDisposable {
   /** Bytes, where the server gives them. */
   readonly size: number | undefined;
+  /** `Last-Modified`, if the server gives it: milliseconds since 1970. */
+  readonly modified: number | undefined;
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
@@ -25,6 +27,8 @@ export interface WebAccess {
   readonly settings: RegistrySettings;
   /** The environment with the proxies' variables. Default: the process's. */
   readonly env?: Environment | undefined;
+  /** Ends the message for a file out of reach: another way to get it. Default: that of an import. */
+  readonly otherwise?: string | undefined;
 }
 
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -40,7 +44,7 @@ export class WebFile {
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a text that is not a URL of http or https.
    */
   constructor(url: string, access: WebAccess) {
-    this.#url = webUrl(url.includes('://') ? url : `http://${url}`);
+    this.#url = webUrl(url.includes('://') ? url : `http://${url}`, access.otherwise);
     this.#access = access;
     this.shown = redactUrl(this.#url);
   }
@@ -52,14 +56,16 @@ export class WebFile {
    *   ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID, ERR_ABORTED.
    */
   async open(signal?: AbortSignal): Promise<OpenedWebFile> {
-    const { settings, env = process.env } = this.#access;
+    const { settings, env = process.env, otherwise } = this.#access;
     const subject = { what: this.shown, registry: this.#url.host };
-    const transport = new Transport({ settings, env, egress: new PublicEgress() });
+    const transport = new Transport({ settings, env, egress: new PublicEgress(otherwise) });
     try {
       const response = await follow(transport, this.#url, subject, signal);
       const size = Number(header(response, 'content-length') ?? NaN);
+      const modified = Date.parse(header(response, 'last-modified') ?? '');
       return {
         size: Number.isSafeInteger(size) ? size : undefined,
+        modified: Number.isNaN(modified) ? undefined : modified,
         bytes: transport.read(response, { signal, subject }),
         [Symbol.asyncDispose]: () => transport.close(),
       };
@@ -106,7 +112,7 @@ async function follow(
 }
 
 /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT */
-function webUrl(text: string): URL {
+function webUrl(text: string, otherwise = IMPORT_BODY): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.hostname === '')
     throw new LayerstackError(
@@ -116,7 +122,7 @@ function webUrl(text: string): URL {
   if (url.username !== '' || url.password !== '')
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${redactUrl(url)} has a user or a password in it, which would not be sent; ${ALTERNATIVE}`,
+      `${redactUrl(url)} has a user or a password in it, which would not be sent; ${otherwise}`,
     );
   return url;
 }
@@ -150,6 +156,12 @@ async function refusal(
 
 /** Allows only the internet. */
 class PublicEgress implements EgressPolicy {
+  readonly #otherwise: string;
+
+  constructor(otherwise = IMPORT_BODY) {
+    this.#otherwise = otherwise;
+  }
+
   isInsecure(): boolean {
     return false;
   }
@@ -163,7 +175,7 @@ class PublicEgress implements EgressPolicy {
     return registryError(
       'ERR_REGISTRY_NOT_FOUND',
       subject,
-      `${url.host} is ${PLACES[network]}, and only files of the internet are fetched; ${ALTERNATIVE}`,
+      `${url.host} is ${PLACES[network]}, and only files of the internet are fetched; ${this.#otherwise}`,
     );
   }
 
@@ -176,4 +188,4 @@ class PublicEgress implements EgressPolicy {
   }
 }
 
-const ALTERNATIVE = 'send the tar as the body, with fromSrc=- (curl -fsSL URL | docker import -)';
+const IMPORT_BODY = 'send the tar as the body, with fromSrc=- (curl -fsSL URL | docker import -)';

@@ -2,7 +2,8 @@
 import { appendFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { EventJournal, readEvents, type EventsOptions } from '../../../src/app/event-journal.ts';
+import { EventJournal } from '../../../src/app/event-journal.ts';
+import { readEvents, type EventsOptions } from '../../../src/app/event-reader.ts';
 import type { StoreEvent } from '../../../src/app/store-events.ts';
 import { LayerstackError } from '../../../src/core/errors.ts';
 import { Aftermath } from '../../../src/system/aftermath.ts';

@@ -57,8 +57,8 @@ class Door {
   }
 
   static {
-    checkArguments(this, 'Door', signatures);
-    checkArguments(this.prototype, 'door', signatures);
+    checkArguments(this, 'Door', () => signatures);
+    checkArguments(this.prototype, 'door', () => signatures);
   }
 }
 
@@ -213,7 +213,7 @@ describe('arguments', () => {
     const described = shapes.map((shape) => {
       const shapeOf = { of: (value: unknown) => value };
       const methods = { 'shape.of': { parameters: [{ name: 'it', shape }] } };
-      checkArguments(shapeOf, 'shape', { objects: {}, methods });
+      checkArguments(shapeOf, 'shape', () => ({ objects: {}, methods }));
       try {
         return shapeOf.of(Symbol('s'));
       } catch (error) {

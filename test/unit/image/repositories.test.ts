@@ -1,5 +1,5 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
-import { describe, expect, it } from 'vitest';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { digestOf, type ImageID } from '../../../src/core/digest.ts';
 import { parseReference } from '../../../src/core/reference.ts';
 import { Repositories } from '../../../src/image/repositories.ts';
@@ -62,6 +62,37 @@ describe('the file of references', () => {
     expect(await readFile(`${path}/image/overlay2/repositories.json`, 'utf8')).toBe(
       `{"Repositories":{"x":{"x:2":"${A}"},"y":{"y:1":"${B}"}}}`,
     );
+  });
+
+  it('is asked for one name, and shows the change of another program at once', async () => {
+    const { root, path } = await testRoot();
+    const repositories = new Repositories(root);
+    const file = `${path}/image/overlay2/repositories.json`;
+    const written = (id: ImageID): Promise<void> => writeFile(file, `{"Repositories":{"x":{"x:1":"${id}"}}}`);
+    await written(A);
+    // The file now counts as old, so its content stays in memory.
+    vi.useFakeTimers({ now: Date.now() + 60_000, toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    expect(await repositories.find(parseReference('x:1'))).toBe(A);
+    expect(await repositories.find(parseReference('x:2'))).toBeUndefined();
+    await rm(file);
+    await written(B);
+    expect(await repositories.find(parseReference('x:1'))).toBe(B);
+    await repositories.change((references) => references.delete(parseReference('x:1')));
+    expect(await repositories.find(parseReference('x:1'))).toBeUndefined();
+  });
+
+  it('is not read again for a name while it is unchanged', async () => {
+    const { root, path } = await testRoot();
+    const repositories = new Repositories(root);
+    const file = `${path}/image/overlay2/repositories.json`;
+    await writeFile(file, `{"Repositories":{"x":{"x:1":"${A}"}}}`);
+    vi.useFakeTimers({ now: Date.now() + 60_000, toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const reads = vi.spyOn(root.changes, 'read');
+    await repositories.find(parseReference('x:1'));
+    await repositories.find(parseReference('x:1'));
+    expect(reads.mock.calls.filter(([read]) => read === root.layout.repositories)).toHaveLength(1);
   });
 
   it('is never replaced while it is corrupt', async () => {

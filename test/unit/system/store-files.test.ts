@@ -26,7 +26,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/changes.ts': ['readdirSync', 'statSync'],
   'system/reconcile.ts': ['open', 'readdir'],
   // New files without a name.
-  'layer/packed/index-content.ts': ['open'],
+  'system/unnamed-file.ts': ['open'],
   // Locks of files of the user's; new files that nothing may be in the place of.
   'system/lock.ts': ['open'],
   'system/chunk-file.ts': ['open'],

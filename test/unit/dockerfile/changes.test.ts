@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { applyChanges } from '../../../src/dockerfile/instructions.ts';
+import { applyChanges } from '../../../src/dockerfile/changes.ts';
 import { EMPTY_CONTAINER_CONFIG, type ContainerConfig } from '../../../src/image/container-config.ts';
 
 /**
@@ -96,7 +96,7 @@ describe('applyChanges', () => {
     ['ONBUILD FROM x', 'FROM is not allowed'],
     ['STOPSIGNAL SIGNOTHING', 'is not a signal'],
     [' # nothing', 'no instruction'],
-    ['CMD --flag x', 'unknown flag: flag'],
+    ['CMD --flag x', 'CMD does not have the flag --flag'],
     ['# escape=x', 'escape token'],
   ])('refuses %s', (change, why) => {
     expect(() => applyChanges(EMPTY_CONTAINER_CONFIG, [change])).toThrow(
