@@ -21,7 +21,8 @@ export default defineConfig({
     ...(report ? { outputFile: { json: report } } : {}),
     projects: [
       project('unit', 20_000),
-      project('native', 300_000),
+      // Its first tests compile the core under sanitizers.
+      project('native', 1_200_000),
       project('integration', 120_000),
       project('api', 120_000, { globalSetup: ['test/api/support/setup.ts'] }),
       // One file at a time: each starts daemons of its own.

@@ -78,12 +78,13 @@ it('processes that are killed beside each other leave a store that is whole', as
   const random = new Random(1);
   const faults: string[] = [];
   let kills = 0;
+  let started = 0;
   const place = async (): Promise<void> => {
     for (;;) {
       const dies = kills < KILLS;
       if (dies) kills++;
       const ended = await use(
-        [root, IMAGE, archive, String(ROUNDS)],
+        [`own${String(started++)}`, root, IMAGE, archive, String(ROUNDS)],
         dies ? 1 + random.below(LINES) : Infinity,
       );
       if (ended.status !== 0 && ended.signal !== 'SIGKILL') faults.push(ended.said);

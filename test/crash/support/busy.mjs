@@ -1,15 +1,14 @@
 /**
- * node busy.mjs ROOT IMAGE ARCHIVE ROUNDS: uses a store with names of its own, and with one image that all
- * processes share. Prints a line after each change. An error of the store that another process may have caused
- * is printed as `error CODE`; any other ends the process with status 1.
+ * node busy.mjs OWN ROOT IMAGE ARCHIVE ROUNDS: uses a store with names of its own, which begin with OWN, and
+ * with one image that all processes share. Prints a line after each change. An error of the store that another
+ * process may have caused is printed as `error CODE`; any other ends the process with status 1.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { Layerstack, LayerstackError } from '../../../dist/bundle/index.js';
 
-const [root, image, archive, rounds] = process.argv.slice(2);
-const own = `p${process.pid}`;
+const [own, root, image, archive, rounds] = process.argv.slice(2);
 const store = await Layerstack.open({ root });
 const say = (line) => process.stdout.write(`${line}\n`);
 

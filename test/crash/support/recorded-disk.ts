@@ -12,16 +12,18 @@ import type { Random } from '../../support/random.ts';
 import { dropScratch, makeScratch, unmountBelow } from '../../support/scratch.ts';
 
 const SOURCE = fileURLToPath(new URL('disk.c', import.meta.url));
-const SECTOR = 512;
 const HEAD = 16;
 const FLUSH = 2n ** 64n - 1n;
 
 const MIB = 1024 ** 2;
-/** The smallest sizes that the programs take, or somewhat more. */
-export const FILE_SYSTEMS = {
-  ext4: { size: 96 * MIB, mkfs: ['mkfs.ext4', '-q', '-F'], mount: 'loop' },
-  xfs: { size: 320 * MIB, mkfs: ['mkfs.xfs', '-q', '-f'], mount: 'loop,nouuid' },
-  btrfs: { size: 256 * MIB, mkfs: ['mkfs.btrfs', '-q', '-f'], mount: 'loop' },
+/**
+ * The sizes are the smallest that the programs take, or somewhat more. A disk writes whole sectors. btrfs needs
+ * sectors of 4 KiB: it does not mount with a torn superblock.
+ */
+const FILE_SYSTEMS = {
+  ext4: { size: 96 * MIB, mkfs: ['mkfs.ext4', '-q', '-F'], mount: 'loop', sector: 512 },
+  xfs: { size: 320 * MIB, mkfs: ['mkfs.xfs', '-q', '-f'], mount: 'loop,nouuid', sector: 512 },
+  btrfs: { size: 256 * MIB, mkfs: ['mkfs.btrfs', '-q', '-f'], mount: 'loop', sector: 4096 },
 } as const;
 export type FileSystem = keyof typeof FILE_SYSTEMS;
 
@@ -106,7 +108,7 @@ export class RecordedDisk {
             for (const write of pending.splice(0)) fs.writeSync(disk, write.data, 0, undefined, write.offset);
         }
         await must('cp', ['--sparse=always', steady, torn]);
-        tear(torn, pending, random);
+        tear(torn, pending, { sector: FILE_SYSTEMS[this.type].sector, random });
         await this.#mounted(torn, (path) => use(path, moment));
       }
     } finally {
@@ -142,8 +144,11 @@ function readRecord(log: number, at: number): { write?: Write; end: number } | u
   return { write: { offset: Number(offset), data }, end: at + HEAD + data.length };
 }
 
-/** Writes what a power cut leaves of writes that no flush has followed. */
-function tear(image: string, writes: readonly Write[], random: Random): void {
+/**
+ * Writes what a power cut leaves of writes that no flush has followed.
+ * @param sector - bytes that a disk writes whole or not at all
+ */
+function tear(image: string, writes: readonly Write[], { sector, random }: Tearing): void {
   const disk = fs.openSync(image, 'r+');
   const put = ({ offset, data }: Write, from: number, to: number): void =>
     void fs.writeSync(disk, data, from, to - from, offset + from);
@@ -152,8 +157,13 @@ function tear(image: string, writes: readonly Write[], random: Random): void {
     const fate = random.below(4);
     if (fate < 2) put(write, 0, length);
     if (fate === 2)
-      for (let at = 0; at < length; at += SECTOR)
-        if (random.below(2) === 0) put(write, at, Math.min(at + SECTOR, length));
+      for (let at = 0; at < length; at += sector)
+        if (random.below(2) === 0) put(write, at, Math.min(at + sector, length));
   }
   fs.closeSync(disk);
+}
+
+interface Tearing {
+  readonly sector: number;
+  readonly random: Random;
 }
