@@ -1,7 +1,7 @@
 /**
  * node busy.mjs OWN ROOT IMAGE ARCHIVE ROUNDS: uses a store with names of its own, which begin with OWN, and
- * with one image that all processes share. Prints a line after each change. An error of the store that another
- * process may have caused is printed as `error CODE`; any other ends the process with status 1.
+ * with one image that all processes share. Prints a line after each change. An error of the store that
+ * another process may have caused is printed as `error CODE`. Any other error ends the process with status 1.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
