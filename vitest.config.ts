@@ -21,13 +21,18 @@ export default defineConfig({
     ...(report ? { outputFile: { json: report } } : {}),
     projects: [
       project('unit', 20_000),
-      project('native', 300_000),
+      // Its first tests compile the core under sanitizers.
+      project('native', 1_200_000),
       project('integration', 120_000),
       project('api', 120_000, { globalSetup: ['test/api/support/setup.ts'] }),
       // One file at a time: each starts daemons of its own.
       project('conformance', 300_000, {
         fileParallelism: false,
         globalSetup: ['test/conformance/support/setup.ts'],
+      }),
+      // One file at a time, since its tests start many processes.
+      project('crash', process.env['LAYERSTACK_CRASH'] === 'whole' ? 7_200_000 : 600_000, {
+        fileParallelism: false,
       }),
       {
         test: {

@@ -1,6 +1,7 @@
 /**
  * The ways in which a store can be damaged, as data: the damage, the finding of fsck, and the repair.
- * test/integration/damage-kinds.test.ts tries all of them.
+ * test/integration/damage-kinds.test.ts tries all of them on a store of layerstack's, and
+ * test/conformance/damage-kinds.test.ts on one of dockerd's.
  */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
@@ -429,6 +430,26 @@ const ROWS: readonly Row[] = [
 export const DAMAGE_KINDS: readonly DamageKind[] = ROWS.map(([kind, finding, mended, how]) => ({
   ...{ kind, finding, mended, how },
 }));
+
+const MENDED_BY: Readonly<Record<Mended, string>> = {
+  repair: '`fsck --deep --repair`',
+  from: 'the same with `--from FILE`',
+  load: '`load` of the image',
+  orphans: '`prune --orphans`',
+  hand: 'by hand, as the finding says',
+};
+
+/** The rows of the table in docs/reliability.md, which say what {@link expectMended} expects. */
+export function damageRows(): string[] {
+  return DAMAGE_KINDS.map(({ kind, finding, mended }) =>
+    [
+      kind,
+      `\`${finding}\``,
+      MENDED_BY[mended],
+      mended === 'hand' ? 'the finding stays' : 'nothing wrong',
+    ].join('|'),
+  );
+}
 
 async function check(store: Layerstack, options: Parameters<Layerstack['fsck']>[0]): Promise<StoreFinding[]> {
   const findings: StoreFinding[] = [];

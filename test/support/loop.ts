@@ -1,4 +1,4 @@
-/** New file systems for tests: loop ext4 and xfs, and tmpfs, each mounted in a scratch directory. */
+/** New file systems for tests: loop ext4, xfs and btrfs, and tmpfs, each mounted in a scratch directory. */
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { must } from './process.ts';
@@ -19,7 +19,10 @@ export interface VolumeOptions {
 }
 
 /** Creates and mounts a file system. The caller unmounts it. */
-export async function makeVolume(type: 'ext4' | 'xfs' | 'tmpfs', options: VolumeOptions): Promise<Volume> {
+export async function makeVolume(
+  type: 'ext4' | 'xfs' | 'btrfs' | 'tmpfs',
+  options: VolumeOptions,
+): Promise<Volume> {
   const scratch = makeScratch(type);
   const path = join(scratch, 'mnt');
   mkdirSync(path);
