@@ -197,6 +197,10 @@ export class Stage {
     const { root, signal, settings } = this.#tools;
     const { args } = this.#start;
     const run = parseRun(instruction);
+    if (run.network === 'host' && this.#tools.options.network !== 'host')
+      throw new WordError(
+        'RUN --network=host: only the caller may open the network of the host: build with --network host',
+      );
     const values = args.values(this.#config.Env ?? []);
     const command = runCommand(instruction, this.#config.Shell);
     const sources: MountSources = {

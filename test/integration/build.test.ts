@@ -155,6 +155,16 @@ test.each([
   expect(output).toBe('');
 });
 
+test('RUN does not open the network of the host unless the caller does', async () => {
+  const lines = ['FROM base', 'RUN --network=host ls /sys/class/net'];
+  await expect(build(lines)).rejects.toMatchObject({
+    code: 'ERR_DOCKERFILE_INVALID',
+    message: expect.stringContaining('build with --network host') as string,
+  });
+  await build(lines, { network: 'host' });
+  expect(output).toContain('Running in');
+});
+
 test('a heredoc is a script of the shell, or of the interpreter that its first line names', async () => {
   await build([
     'FROM base',
