@@ -143,7 +143,7 @@ describe('objects that a store never has', () => {
     '/services/create',
     '/secrets/create',
     '/containers/x/update',
-    '/build',
+    '/build/cancel',
   ])('%s is refused with the purpose of layerstack', async (path) => {
     const answer = await service.post(path);
     expect(answer.status).toBe(501);
